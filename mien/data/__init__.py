@@ -1,0 +1,1 @@
+"""Files become rows: tables of faces, their readers, label rules and splits."""

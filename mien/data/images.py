@@ -1,0 +1,110 @@
+"""Picture files to arrays: the one function that decodes, and the array of all faces of a table."""
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mien.data.table import SampleTable
+from mien.errors import ImageError
+
+MAX_PIXELS = 100_000_000  # not stated; ours: larger pictures are refused before they are decoded
+
+Picture = Path | str | bytes | np.ndarray | Image.Image
+
+
+def decode(
+    picture: Picture, *, channels: int, size: int | None = None, box: Sequence[float] | None = None, name: str | None = None
+) -> np.ndarray:
+    """Returns one picture, upright, cut to `box` and shrunk to `size`, as (C, H, W) uint8.
+
+    Args:
+        picture: A path, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
+        channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
+        size: Side of the square result in pixels; null keeps the picture's own size.
+        box: Left, top, right, bottom in pixels of the upright picture; null takes all of it.
+        name: What to call the picture in an error.
+
+    Raises:
+        ImageError: If it cannot be read, is larger than `MAX_PIXELS`, or the box lies outside.
+    """
+    name = name or (str(picture) if isinstance(picture, Path | str) else "picture")
+    try:
+        image = _open(picture)
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageError(f"{name}: {image.width} × {image.height} pixels. Expected at most {MAX_PIXELS:,}; shrink it first.")
+        image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's plug-ins raise whatever their format's parser met
+        raise ImageError(f"{name}: not a readable picture ({type(error).__name__}: {error}). Remove or replace it.") from None
+    if box is not None and not (0 <= box[0] < box[2] <= image.width and 0 <= box[1] < box[3] <= image.height):
+        raise ImageError(f"{name}: box {tuple(box)} is not inside {image.width} × {image.height}. Expected left, top, right, bottom.")
+    if size is not None and (box is not None or image.size != (size, size)):
+        cut = (box[0], box[1], box[2], box[3]) if box is not None else None
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=cut, reducing_gap=2.0)  # box filter first
+    elif box is not None:
+        image = image.crop((round(box[0]), round(box[1]), round(box[2]), round(box[3])))
+    pixels = np.asarray(image, np.uint8)  # (H, W) or (H, W, 3)
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _open(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture)
+    stored = picture if isinstance(picture, bytes) else Path(picture).read_bytes()  # a broken picture leaves no open file
+    return Image.open(io.BytesIO(stored))
+
+
+def load_images(
+    table: SampleTable,
+    *,
+    channels: int,
+    size: int,
+    into: np.ndarray | None = None,
+    done: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Returns the faces of a table as (N, C, size, size) uint8, and why those that cannot be read cannot.
+
+    Args:
+        table: The faces; a row with a `box` is cut to it.
+        channels: 1 or 3.
+        size: Side in pixels.
+        into: Where to write, such as a memory map; null makes an array.
+        done: Called with the number of faces decoded so far.
+
+    Returns:
+        The array, with zeros for broken pictures, and a mapping of sample to reason.
+    """
+    images = np.zeros((len(table), channels, size, size), np.uint8) if into is None else into
+    inside = table.columns["image"] if "image" in table else None
+    paths = table.columns["path"].to_pylist() if "path" in table else [None] * len(table)
+    boxes = table.columns["box"].to_pylist() if "box" in table else [None] * len(table)
+    samples, root = table.samples, table.root or Path()
+    broken: dict[str, str] = {}
+
+    def load(rows: range) -> int:
+        for row in rows:
+            stored = inside[row].as_py() if inside is not None else None
+            try:
+                picture = stored if stored is not None else root / paths[row]
+                images[row] = decode(picture, channels=channels, size=size, box=boxes[row], name=samples[row])
+            except ImageError as error:
+                broken[samples[row]] = str(error)
+        return len(rows)
+
+    chunks = [range(start, min(start + 256, len(table))) for start in range(0, len(table), 256)]
+    # Small pictures spend their time in Python, where threads only get in each other's way.
+    with ThreadPoolExecutor(os.cpu_count() if size > 100 else 1) as pool:
+        total = 0
+        for count in pool.map(load, chunks):
+            total += count
+            if done is not None:
+                done(total)
+    return images, broken

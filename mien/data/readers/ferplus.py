@@ -1,0 +1,142 @@
+"""FERPlus: 48x48 grey faces, each with ten votes, as folders of PNG files with a label.csv."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.classes import FERPLUS, FERPLUS_OTHER_ANSWERS
+from mien.data.rules import apply_rule
+from mien.data.split import split
+from mien.data.table import SampleTable
+from mien.errors import TableError
+
+# Folder: the name of its split in FER2013, and ours. The test folder is read where a user has it.
+FOLDERS = {
+    "FER2013Train": ("Training", "train"),
+    "FER2013Valid": ("PublicTest", "report"),
+    "FER2013Test": ("PrivateTest", "test"),
+}
+LICENCE = "images: FER2013, research use only; labels: FERPlus, MIT (Microsoft Corporation)"
+VOTE_NAMES = (*FERPLUS, *FERPLUS_OTHER_ANSWERS)
+_ROW = f"an image name, a box such as (0, 0, 48, 48) and {len(VOTE_NAMES)} vote counts, without a header"
+_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
+
+
+def read(root: Path | str, *, rule: str = "majority", seed: int = 0) -> SampleTable:
+    """Returns FERPlus' folder release as a table: 28,558 Training and 3,579 PublicTest faces with votes and labels.
+
+    Training becomes train, select and calibrate; PublicTest becomes report; PrivateTest, where it is there, test. Many
+    faces occur more than once, byte for byte: `group` is their digest, so that none is both in train and in select or
+    calibrate. The owner's own splits share faces too (`mien data check` counts them); those stay as they are.
+
+    Args:
+        root: The folder that holds FER2013Train and FER2013Valid.
+        rule: Name of the label rule, one of `mien.data.rules.RULES`.
+        seed: Seed of the cut into train, select and calibrate.
+
+    Source:
+        Barsoum et al., ICMI 2016; layout and column order of github.com/microsoft/FERPlus.
+
+    Raises:
+        TableError: If the folder, a label file or an image is missing, or a label file is another one's.
+    """
+    root = Path(root)
+    _check_root(root)
+    columns: dict[str, list[Any]] = {name: [] for name in ("sample", "path", "owner_split", "split", "votes", "box", "group")}
+    for folder, (owner_split, split_name) in FOLDERS.items():
+        if folder == "FER2013Test" and not (root / folder).is_dir():
+            continue
+        for name, box, votes in _read_folder(root, folder):
+            digest = hashlib.blake2b((root / folder / name).read_bytes(), digest_size=8).hexdigest()
+            values = (Path(name).stem, f"{folder}/{name}", owner_split, split_name, votes, box, digest)
+            for column, value in zip(columns.values(), values, strict=True):
+                column.append(value)
+    table = SampleTable.from_columns(
+        {**columns, "votes": np.array(columns["votes"], np.int16)},
+        classes=FERPLUS,
+        vote_names=VOTE_NAMES,
+        root=root,
+        source="FERPlus",
+        licence=LICENCE,
+        how=[{"step": "import", "reader": "ferplus", "faces": len(columns["sample"])}],
+    )
+    return split(apply_rule(table, rule), seed=seed)
+
+
+def _check_root(root: Path) -> None:
+    """Raises TableError where `root` is not the extracted data set, and says what to pass instead."""
+    where = f"ferplus, root {root}"
+    if root.is_file() and root.name.endswith(_ARCHIVES):
+        raise TableError(f"{where} is an archive. Expected a folder: extract it first ({_extract(root)}) and pass DIR.")
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise TableError(f"{where} {what}. Expected the folder that holds FER2013Train and FER2013Valid; pass it as --root.")
+    for folder in ("FER2013Train", "FER2013Valid"):
+        if (root / folder).is_dir():
+            continue
+        expected = f"Expected {folder} with label.csv and its PNG files in it"
+        archive = next((path for path in sorted(root.glob(f"{folder}.*")) if path.name.endswith(_ARCHIVES)), None)
+        if archive:
+            raise TableError(
+                f"{where} holds the archive {archive.name}. {expected}: extract it first ({_extract(archive)}) and pass DIR."
+            )
+        if (root / "label.csv").is_file():
+            raise TableError(f"{where}: label.csv lies in it. {expected}: pass the parent {root.absolute().parent}.")
+        raise TableError(f"{where}: there is no folder {folder}. {expected}; pass the folder above it as --root.")
+
+
+def _extract(archive: Path) -> str:
+    """Returns the command that extracts an archive."""
+    return f"unzip {archive} -d DIR" if archive.suffix == ".zip" else f"tar -xf {archive} -C DIR"
+
+
+def _read_folder(root: Path, folder: str) -> list[tuple[str, list[float], list[int]]]:
+    """Returns image name, box and votes of each row of one label file, all images being there."""
+    path = root / folder / "label.csv"
+    if not path.is_file():
+        raise TableError(f"ferplus, {path}: no such file. Expected one row per image: {_ROW}; copy the folder again.")
+    rows: dict[str, tuple[str, list[float], list[int]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line, cells in enumerate(csv.reader(file), 1):
+                name, box, votes = _parse(f"ferplus, {path}, line {line}", cells)
+                if name in rows:
+                    raise TableError(
+                        f"ferplus, {path}, line {line}: image {name} occurs twice. Expected one row per image; keep one."
+                    )
+                rows[name] = (name, box, votes)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"ferplus, {path}: not a text file ({error}). Expected {_ROW}.") from None
+    if not rows:
+        raise TableError(f"ferplus, {path}: no rows. Expected one per image: {_ROW}; copy the file again.")
+    with os.scandir(path.parent) as entries:
+        present = {entry.name for entry in entries}
+    if missing := [name for name in rows if name not in present]:
+        raise TableError(
+            f"ferplus, {path} lists {len(rows)} images, but {len(missing)} of them are not there (first: {missing[0]}). "
+            "The copy is incomplete: extract or copy the folder again."
+        )
+    return list(rows.values())
+
+
+def _parse(where: str, cells: list[str]) -> tuple[str, list[float], list[int]]:
+    """Returns the name, box and votes in one row of a label file."""
+    if cells[:1] == ["Usage"]:
+        raise TableError(f"{where}: this is fer2013new.csv. Expected the label.csv that lies beside the images: {_ROW}.")
+    if len(cells) != 2 + len(VOTE_NAMES):
+        raise TableError(f"{where}: {len(cells)} columns. Expected {2 + len(VOTE_NAMES)}: {_ROW}; pass a FERPlus folder.")
+    name, box, counts = cells[0], cells[1].strip("()").split(","), cells[2:]
+    for count in counts:
+        if not (count.isdecimal() and len(count) < 5):  # int16 holds any four digits
+            raise TableError(f"{where}: vote count {count!r}. Expected a whole number: {_ROW}; pass a FERPlus folder.")
+    try:
+        left, top, right, bottom = (float(edge) for edge in box)
+    except ValueError:
+        raise TableError(f"{where}: box {cells[1]!r}. Expected (left, top, right, bottom); pass a FERPlus folder.") from None
+    return name, [left, top, right, bottom], [int(count) for count in counts]

@@ -1,0 +1,71 @@
+"""Cuts `select` and `calibrate` out of the training split: stratified, seeded, and never through a group."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+
+import numpy as np
+
+from mien.data.table import SampleTable
+from mien.errors import RecipeError, TableError
+
+
+def split(table: SampleTable, *, seed: int = 0, select: float = 0.08, calibrate: float = 0.08) -> SampleTable:
+    """Returns the table with some rows of `train` moved to `select` and `calibrate`.
+
+    Each label is cut in proportion (rows without a label are a stratum of their own), to within one row. What is chosen
+    depends on the seed and the ids alone, so the order of the rows does not matter. Rows of one `group` stay together;
+    a group is counted under its most frequent label.
+
+    Args:
+        table: A table whose training rows have split "train".
+        seed: Another seed gives another choice.
+        select: Share of the training rows that become `select`, in [0, 1]. 0.08: not stated; ours.
+        calibrate: Share of the training rows that become `calibrate`, in [0, 1]. 0.08: not stated; ours.
+
+    Raises:
+        RecipeError: If the shares leave nothing to train on.
+        TableError: If there are no training rows, or one of the two splits exists already.
+    """
+    if min(select, calibrate) < 0 or select + calibrate >= 1:
+        raise RecipeError(f"split: select {select} and calibrate {calibrate}. Expected shares ≥ 0 with a sum below 1.")
+    splits = table.splits.copy()
+    for name, share in (("select", select), ("calibrate", calibrate)):
+        if share and (splits == name).any():
+            count = (splits == name).sum()
+            raise TableError(f"split: {count} rows are in {name} already. Expected none: pass {name}=0 or the owner's table.")
+    train = np.flatnonzero(splits == "train")
+    if not len(train):
+        raise TableError(f"split: no row of {len(table)} has split train. Set the column split first.")
+    for units in _strata(table, train).values():
+        total = sum(len(rows) for _, rows in units)
+        before = 0  # rows of this stratum that stand before the unit, in the order of the hash
+        for _, rows in sorted(units, key=lambda unit: _hash(seed, unit[0])):
+            middle = before + len(rows) / 2
+            if middle < select * total:
+                splits[rows] = "select"
+            elif middle < (select + calibrate) * total:
+                splits[rows] = "calibrate"
+            before += len(rows)
+    counts = {name: int((splits[train] == name).sum()) for name in ("train", "select", "calibrate")}
+    return table.with_column("split", splits, step="split", seed=seed, select=select, calibrate=calibrate, counts=counts)
+
+
+def _strata(table: SampleTable, train: np.ndarray) -> dict[int, list[tuple[str, list[int]]]]:
+    """Returns per label position (-1: none) its units: a group or a lone sample, with its rows."""
+    labels = table.labels() if "label" in table else np.full(len(table), -1)
+    groups = table.values("group") if "group" in table else np.full(len(table), None, object)
+    samples = table.values("sample")
+    units: dict[str, list[int]] = defaultdict(list)
+    for row in train:
+        units[f"group {groups[row]}" if groups[row] is not None else f"sample {samples[row]}"].append(row)
+    strata: dict[int, list[tuple[str, list[int]]]] = defaultdict(list)
+    for name, rows in units.items():
+        counts = Counter(int(label) for label in labels[rows])
+        strata[min(counts, key=lambda label: (-counts[label], label))].append((name, rows))
+    return strata
+
+
+def _hash(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=16).digest()

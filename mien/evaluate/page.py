@@ -1,0 +1,268 @@
+"""Page: a report, and the run it came from, as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from mien.data.images import decode
+from mien.data.table import SampleTable
+from mien.errors import ImageError
+from mien.evaluate.chart import Chart, line_chart
+from mien.evaluate.number import METRICS
+from mien.evaluate.report import Report, number_text, percent
+from mien.predict.predictions import Predictions
+
+SETTLED = 0.9  # ours: the largest label weight from which a face counts as settled
+RULED_OUT = 0.1  # ours: the label weight under which a candidate is struck through
+NUM_CARDS = 18  # ours: faces shown in each gallery
+PICTURE_SIZE = 72  # ours: pixels; enough to see an expression, little enough for many faces
+FIRST_CURVES = ("loss", "vote_accuracy", "accuracy")  # the others follow by name
+SHARE_WORDS = ("accuracy", "share", "coverage", "recall")  # metrics whose name has one of these are shares
+
+
+class Mark(NamedTuple):
+    """One class on a card: its votes, its weight or probability, and "in", "out" (struck through) or "other"."""
+
+    name: str
+    votes: int | None
+    share: float
+    state: str
+
+
+class Card(NamedTuple):
+    """One face of a gallery; `picture` is base64 PNG or null."""
+
+    sample: str
+    picture: str | None
+    facts: tuple[tuple[str, str], ...]
+    marks: tuple[Mark, ...]
+
+
+def write_page(
+    path: Path | str, report: Report, *, run: Path | str | None = None, table: SampleTable | None = None, faces: bool = False
+) -> None:
+    """Writes the report as one self-contained HTML file, whole or not at all.
+
+    Args:
+        path: The file; its folder is made where it is missing, and an older page is replaced.
+        report: The numbers.
+        run: A run's folder: curves, label weights, recipe and environment are read from it where they exist.
+        table: The run's table, for votes and candidate sets of single faces.
+        faces: Whether pictures of faces go into the file. On real data this is for the reader's own disk.
+    """
+    path, run = Path(path), Path(run) if run is not None else None
+    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    template.filters["percent"] = percent
+    recipe = _read_recipe(run)
+    html = template.get_template("report.html.j2").render(
+        report=report,
+        metrics=METRICS,
+        number_text=number_text,
+        reliability=_reliability(report),
+        choice=(recipe or {}).get("choose"),
+        curves=_curves(run),
+        settled=_settled(run, table),
+        settled_from=f"{100 * SETTLED:.0f} %",
+        ruled_out=f"{100 * RULED_OUT:.0f} %",
+        label_cards=_label_cards(run, table, faces),
+        prediction_cards=_prediction_cards(run, table, faces),
+        recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else None,
+        environment=_read_environment(run),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(html, encoding="utf-8")
+    os.replace(partial, path)
+
+
+# ---------------------------------------------------------------------- curves
+
+
+def _reliability(report: Report) -> Chart | None:
+    lines = {
+        f"against the {name}": [(one.confidence, one.share) for one in bins]
+        for name, bins in report.reliability.items()
+        if len(bins) > 1
+    }
+    return line_chart("Confidence and what came true", "confidence", lines, shares=True, unit_square=True) if lines else None
+
+
+def _curves(run: Path | None) -> list[Chart]:
+    """Returns a chart for each metric of `metrics.jsonl`, with a line for each split; steps of an epoch are averaged."""
+    if run is None or not (run / "metrics.jsonl").is_file():
+        return []
+    values: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for text in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(text)
+        except json.JSONDecodeError:
+            continue  # the last line of a run that is still going on, or was killed
+        if math.isfinite(entry["value"]):
+            split, _, metric = entry["name"].partition("/")
+            values[metric][split][entry["epoch"]].append(entry["value"])
+    order = sorted(values, key=lambda name: (FIRST_CURVES.index(name) if name in FIRST_CURVES else len(FIRST_CURVES), name))
+    charts = []
+    for metric in order:
+        lines = {
+            split: [(float(epoch), float(np.mean(found))) for epoch, found in sorted(epochs.items())]
+            for split, epochs in values[metric].items()
+            if len(epochs) > 1
+        }
+        if lines:
+            shares = any(word in metric for word in SHARE_WORDS)
+            charts.append(line_chart(metric.replace("_", " "), "epoch", lines, shares=shares))
+    return charts
+
+
+def _settled(run: Path | None, table: SampleTable | None) -> Chart | None:
+    """Returns the share of faces whose largest label weight is over `SETTLED`, by epoch."""
+    files = _label_files(run)
+    if len(files) < 2:
+        return None
+    ambiguous = _candidates(files, table).sum(1) > 1
+    lines: dict[str, list[tuple[float, float]]] = {"all faces": [], "faces with several candidates": []}
+    for file in files:
+        settled = _weights(pq.read_table(file))[1].max(1) > SETTLED
+        epoch = float(file.stem.removeprefix("epoch_"))
+        lines["all faces"].append((epoch, float(settled.mean())))
+        if ambiguous.any():
+            lines["faces with several candidates"].append((epoch, float(settled[ambiguous].mean())))
+    return line_chart(
+        "Faces whose label is settled", "epoch", {name: line for name, line in lines.items() if line}, shares=True
+    )
+
+
+# ---------------------------------------------------------------------- galleries
+
+
+def _label_cards(run: Path | None, table: SampleTable | None, faces: bool) -> list[Card]:
+    """Returns faces drawn at random from those with several candidates, with their label weights after the last epoch."""
+    files = _label_files(run)
+    if not files:
+        return []
+    last = pq.read_table(files[-1])
+    names, weights = _weights(last)
+    candidates = _candidates(files, table)
+    samples = last["sample"].to_pylist()
+    cards = []
+    for row in _some(np.flatnonzero(candidates.sum(1) > 1)):
+        votes = _votes_of(table, samples[row], names)
+        marks = []
+        for name, inside, weight, count in zip(names, candidates[row], weights[row], votes, strict=True):
+            if inside or count:
+                state = "other" if not inside else "out" if weight < RULED_OUT else "in"
+                marks.append(Mark(name, count, float(weight), state))
+        cards.append(_card(samples[row], table, faces, marks))
+    return cards
+
+
+def _prediction_cards(run: Path | None, table: SampleTable | None, faces: bool) -> list[Card]:
+    """Returns faces drawn at random from the run's predictions on `report`, with votes and probabilities."""
+    file = run / "predictions" / "report.parquet" if run is not None else None
+    if file is None or not file.is_file() or table is None:
+        return []
+    predictions = Predictions.read(file)
+    cards = []
+    for row in _some(np.flatnonzero(predictions.answered)):
+        sample = predictions.samples[row]
+        votes = _votes_of(table, sample, predictions.classes)
+        marks = []
+        for place, (name, prob, count) in enumerate(zip(predictions.classes, predictions.probs[row], votes, strict=True)):
+            chosen = place == predictions.positions[row]
+            if chosen or count or prob >= RULED_OUT:
+                marks.append(Mark(name, count, float(prob), "in" if chosen else "other"))
+        cards.append(_card(sample, table, faces, marks))
+    return cards
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """Returns at most `NUM_CARDS` of the rows, drawn without looking at them."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:NUM_CARDS])
+
+
+def _card(sample: str, table: SampleTable | None, faces: bool, marks: list[Mark]) -> Card:
+    row = _row(table, sample)
+    if table is None or row is None:
+        return Card(sample, None, (), tuple(marks))
+    labels = {name: table.columns[name][row].as_py() for name in table.columns.column_names if name.startswith("label")}
+    facts = tuple((name.replace("_", " "), value) for name, value in labels.items() if value is not None)
+    return Card(sample, _picture(table, row) if faces else None, facts, tuple(sorted(marks, key=lambda mark: -mark.share)))
+
+
+def _row(table: SampleTable | None, sample: str) -> int | None:
+    row = pc.index(table.columns["sample"], sample).as_py() if table is not None else -1
+    return None if row < 0 else int(row)
+
+
+def _votes_of(table: SampleTable | None, sample: str, names: tuple[str, ...]) -> list[int | None]:
+    """Returns the votes for each of `names`, null where the table does not tell."""
+    row = _row(table, sample)
+    if table is None or row is None or "votes" not in table:
+        return [None] * len(names)
+    counts = dict(zip(table.vote_names, table.columns["votes"][row].as_py() or [], strict=False))
+    return [counts.get(name) for name in names]
+
+
+def _picture(table: SampleTable, row: int) -> str | None:
+    """Returns one face as base64 PNG, null where it cannot be read."""
+    one = table.take(np.array([row]))
+    held = one.values("image")[0] if "image" in one else None
+    box = one.values("box")[0] if "box" in one else None
+    try:
+        pixels = decode(one.image_path(0) if held is None else held, channels=3, size=PICTURE_SIZE, box=box)  # (3, H, W)
+    except ImageError:
+        return None
+    file = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+# ---------------------------------------------------------------------- reading a run
+
+
+def _label_files(run: Path | None) -> list[Path]:
+    return sorted((run / "labels").glob("epoch_*.parquet")) if run is not None else []
+
+
+def _weights(columns: pa.Table) -> tuple[tuple[str, ...], np.ndarray]:
+    """Returns the K class names and (N, K) float32 label weights of one epoch's file."""
+    names = tuple(name.removeprefix("weight_") for name in columns.column_names if name.startswith("weight_"))
+    return names, np.stack([np.asarray(columns[f"weight_{name}"], np.float32) for name in names], 1)
+
+
+def _candidates(files: list[Path], table: SampleTable | None) -> np.ndarray:
+    """Returns (N, K) candidate sets: the table's, or else the classes that have weight after the first epoch."""
+    first = pq.read_table(files[0])
+    names, weights = _weights(first)
+    if table is not None and "candidates" in table and set(names) == set(table.classes):
+        rows = pc.index_in(first["sample"], value_set=table.columns["sample"])
+        if not rows.null_count and (sets := table.candidates) is not None:
+            return sets[np.asarray(rows, np.int64)][:, [table.classes.index(name) for name in names]]
+    return weights > 0
+
+
+def _read_recipe(run: Path | None) -> Any:
+    file = run / "recipe.yaml" if run is not None else None
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else None
+
+
+def _read_environment(run: Path | None) -> str | None:
+    file = run / "environment.json" if run is not None else None
+    if file is None or not file.is_file():
+        return None
+    return json.dumps(json.loads(file.read_text(encoding="utf-8")), indent=1, ensure_ascii=False)

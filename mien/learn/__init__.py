@@ -1,0 +1,1 @@
+"""Rows to a model: the only room that imports torch."""

@@ -1,0 +1,33 @@
+"""Checkpoints: written whole or not at all, read without pickle's code."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mien.errors import WeightsError
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Writes tensors, numbers, lists and mappings; an older file stays until the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(state, partial)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Returns what `save` wrote.
+
+    Raises:
+        WeightsError: If the file is missing or damaged.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise WeightsError(f"checkpoint {path}: no such file. Resume a run that has made one, or start it anew.") from None
+    except Exception as error:  # a damaged file fails in whatever way its bytes ask for
+        raise WeightsError(f"checkpoint {path}: cannot be read ({type(error).__name__}). Start the run anew.") from None

@@ -1,0 +1,117 @@
+"""A small vision transformer for 48 × 48 grey faces."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mien.learn.model import Features, sincos_2d
+
+
+class ViTSmall48(nn.Module):
+    """Returns the features of small faces: patches, position codes, pre-norm transformer blocks, mean pooling, no CLS.
+
+    Args:
+        image_size: Side in pixels, a multiple of `patch`.
+        channels: 1 or 3.
+        width: D.
+        depth: Number of blocks.
+        heads: Attention heads.
+        patch: Side of a patch in pixels.
+        stem: "patch", one linear map of each patch, or "conv", 3 × 3 convolutions of stride 2 down to the patch grid
+            (Xiao et al., Early Convolutions Help Transformers See Better, 2021). Under a mask the convolutional stem sees
+            hidden patches as grey, so nothing of them leaks into their neighbours.
+        drop_path: Largest probability of leaving out a block's branch, growing linearly with depth.
+    """
+
+    gives = frozenset({"masking", "levels"})
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 48,
+        channels: int = 1,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        patch: int = 8,
+        stem: Literal["patch", "conv"] = "conv",
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.width, self.patch, self.grid = width, patch, image_size // patch
+        self.patch_embed = _conv_stem(channels, width, patch) if stem == "conv" else nn.Conv2d(channels, width, patch, patch)
+        self.stem_sees_neighbours = stem == "conv"
+        self.pos_embed = nn.Parameter(sincos_2d(self.grid, self.grid, width))  # (L, D), learned from a fixed start
+        self.blocks = nn.ModuleList(_Block(width, heads, drop_path * i / max(1, depth - 1)) for i in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.apply(_initialise)
+
+    def forward(self, pixels: Tensor, *, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Features:
+        if mask is not None and self.stem_sees_neighbours:
+            hidden = mask.reshape(-1, 1, self.grid, self.grid).to(pixels.dtype)
+            pixels = pixels * (1 - F.interpolate(hidden, scale_factor=self.patch))
+        tokens = self.patch_embed(pixels).flatten(2).transpose(1, 2)  # (B, L, D)
+        if mask is not None and mask_token is not None:
+            tokens = torch.where(mask[..., None], mask_token.to(tokens.dtype), tokens)
+        tokens = tokens + self.pos_embed
+        if mask is not None and mask_token is None:
+            tokens = tokens[~mask].reshape(len(mask), -1, self.width)  # (B, visible, D)
+        levels = []
+        for block in self.blocks:
+            tokens = block(tokens)
+            levels.append(tokens)
+        tokens = self.norm(tokens)
+        whole = mask is None or mask_token is not None
+        square = tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid)) if whole else None  # (B, D, h, w)
+        return Features(tokens, square, tokens.mean(1), tuple(levels))
+
+
+class _Block(nn.Module):
+    """A pre-norm transformer block: attention and a feed-forward layer, each added to its input."""
+
+    def __init__(self, width: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.heads, self.drop_path = heads, drop_path
+        self.norm_1 = nn.LayerNorm(width, eps=1e-6)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.norm_2 = nn.LayerNorm(width, eps=1e-6)
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self._drop(self.attend(self.norm_1(tokens)))
+        return tokens + self._drop(self.narrow(F.gelu(self.widen(self.norm_2(tokens)))))
+
+    def attend(self, tokens: Tensor) -> Tensor:
+        """Returns multi-head self-attention of (B, L, D)."""
+        qkv = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, L, D / heads)
+        mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        return self.project(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = 1 - self.drop_path
+        return branch * (torch.rand(len(branch), 1, 1, device=branch.device) < keep) / keep
+
+
+def _conv_stem(channels: int, width: int, patch: int) -> nn.Sequential:
+    """Returns stride-2 convolutions that halve the picture until one position stands for one patch."""
+    layers: list[nn.Module] = []
+    inside, halvings = channels, patch.bit_length() - 1
+    for left in range(halvings - 1, -1, -1):
+        outside = width >> left
+        # Group normalisation: nothing depends on who shares the batch.
+        layers += [nn.Conv2d(inside, outside, 3, 2, 1, bias=False), nn.GroupNorm(8, outside), nn.ReLU()]
+        inside = outside
+    return nn.Sequential(*layers, nn.Conv2d(width, width, 1))
+
+
+def _initialise(module: nn.Module) -> None:
+    """Truncated normal 0.02 for linear maps, as in ViT; convolutions keep PyTorch's."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,114 @@
+"""A trained model to a model folder: safetensors, ONNX with a parity check, config and card."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mien.errors import WeightsError
+from mien.learn.model import FaceModel
+from mien.predict.model_folder import ModelConfig, check_file, read_config, sha256
+
+TOLERANCE = 1e-4  # largest difference between ONNX and torch, times the largest logit where that exceeds 1
+
+
+class _Shipped(nn.Module):
+    """The model as ONNX has it: uint8 in, one tensor out."""
+
+    def __init__(self, model: FaceModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits (B, K), or pooled features (B, D) of a model without a head."""
+        return self.model(images).logits if self.model.head is not None else self.model.encode(images).pooled  # type: ignore[no-any-return]
+
+
+def write_model(folder: Path, model: FaceModel, config: ModelConfig, card: str, images: np.ndarray) -> ModelConfig:
+    """Writes model.safetensors, model.onnx, config.json and README.md; returns the config with parity and hashes.
+
+    Args:
+        folder: Where to; files of the same name are replaced.
+        model: On the CPU or elsewhere; it is put into evaluation mode.
+        config: All that is known of the model but parity and hashes.
+        card: Text of README.md.
+        images: (M, C, H, W) uint8 faces on which ONNX must agree with torch, M ≥ 2.
+
+    Raises:
+        WeightsError: If ONNX and torch disagree by more than `TOLERANCE`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model = model.cpu().eval()
+    safetensors.torch.save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / "model.safetensors")
+    output = "logits" if model.head is not None else "pooled"
+    _export(folder / "model.onnx", _Shipped(model), images[:2], output)
+    config = replace(
+        config,
+        parity=_parity(folder / "model.onnx", _Shipped(model), images, output),
+        files={name: sha256(folder / name) for name in ("model.onnx", "model.safetensors")},
+    )
+    (folder / "README.md").write_text(card)
+    (folder / "config.json").write_text(config.to_json())  # last: a folder with a config is complete
+    return config
+
+
+def _export(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> None:
+    noisy = logging.getLogger("torch.onnx")
+    level = noisy.level
+    noisy.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            torch.onnx.export(
+                shipped,
+                (torch.from_numpy(images),),
+                path,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=["images"],
+                output_names=[output],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    finally:
+        noisy.setLevel(level)
+
+
+def _parity(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> dict[str, float]:
+    """Returns the largest difference between ONNX and torch and the largest value, over batches of several sizes."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    difference = largest = 0.0
+    for count in sorted({1, 2, len(images)}):
+        with torch.no_grad():
+            expected = shipped(torch.from_numpy(images[:count])).numpy()
+        found = session.run([output], {"images": images[:count]})[0]
+        difference = max(difference, float(np.abs(found - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+    if not difference <= TOLERANCE * max(1.0, largest):
+        raise WeightsError(
+            f"model {path.parent}: ONNX and torch differ by {difference:.2g}. Expected at most {TOLERANCE * max(1.0, largest):.2g}; "
+            "report this with the versions that mien doctor prints."
+        )
+    return {"difference": difference, "largest": largest}
+
+
+def read_model(folder: Path) -> tuple[FaceModel, ModelConfig]:
+    """Returns the model of a folder in torch, and its config.
+
+    Raises:
+        WeightsError: If it is no model folder or its weights are damaged.
+    """
+    folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    config = read_config(folder)
+    weights = safetensors.torch.load_file(check_file(folder, config, "model.safetensors"))
+    model = FaceModel.from_config(config.architecture)
+    model.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()})
+    return model, config

@@ -1,0 +1,1 @@
+"""Heads: one file each; the file's name is the name."""

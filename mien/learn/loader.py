@@ -1,0 +1,104 @@
+"""Rows to batches: the order of an epoch, who gets which row, and the tensors of a micro-batch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mien.errors import RunError
+from mien.learn.batch import Batch
+from mien.learn.randomness import keys, permutation
+from mien.learn.views import make_views
+
+
+class MicroBatch(NamedTuple):
+    """Rows that one rank passes through the model at once.
+
+    Attributes:
+        positions: (B,) int64 places in the epoch's order.
+        rows: (B,) int64 rows of the training list.
+        share: Their part of the optimizer step's batch over all ranks, in (0, 1].
+    """
+
+    positions: Tensor
+    rows: Tensor
+    share: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an epoch of training is cut into steps.
+
+    Attributes:
+        rows: (M,) int64 rows of the training list that have a readable picture.
+        seed: The run's seed.
+        batch_size: Faces per optimizer step over all ranks; steps differ by at most one face.
+        accumulate: Micro-batches per step and rank.
+        rank: This process.
+        num_ranks: All processes.
+    """
+
+    rows: Tensor
+    seed: int
+    batch_size: int
+    accumulate: int = 1
+    rank: int = 0
+    num_ranks: int = 1
+
+    def __post_init__(self) -> None:
+        smallest = len(self.rows) // self.steps
+        if smallest < self.num_ranks * self.accumulate:
+            raise RunError(
+                f"train.batch_size {self.batch_size} gives steps of {smallest} faces. Expected at least one for each of "
+                f"{self.num_ranks} ranks × {self.accumulate} micro-batches; lower train.accumulate or raise the batch size."
+            )
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return max(1, -(-len(self.rows) // self.batch_size))
+
+    def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[list[MicroBatch]]:
+        """Yields this rank's micro-batches of each step of an epoch, from `first_step` on."""
+        order = self.rows[permutation(self.seed, epoch, len(self.rows))]
+        places = np.array_split(np.arange(len(order)), self.steps)
+        for step in places[first_step:]:
+            mine = np.array_split(step, self.num_ranks)[self.rank]
+            parts = [torch.from_numpy(part) for part in np.array_split(mine, self.accumulate)]
+            yield [MicroBatch(part, order[part], len(part) / len(step)) for part in parts]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The training list on its way to the device: pictures, and what there is to learn from.
+
+    Attributes:
+        images: (N, C, H, W) uint8, in memory or mapped from a file.
+        targets: (N, K) float32 or null.
+        label: (N,) int64 or null.
+        seed: The run's seed.
+        views: The names an objective asks for.
+        sections: The recipe's `views` section.
+    """
+
+    images: np.ndarray
+    targets: Tensor | None
+    label: Tensor | None
+    seed: int
+    views: Sequence[str]
+    sections: Mapping[str, Mapping[str, Any]]
+
+    def batch(self, micro: MicroBatch, epoch: int, device: torch.device) -> Batch:
+        """Returns the tensors of one micro-batch on the device."""
+        images = torch.from_numpy(self.images[micro.rows.numpy()]).to(device, non_blocking=True)
+        batch_keys = keys(self.seed, epoch, micro.positions).to(device)
+        return Batch(
+            index=micro.rows.to(device),
+            keys=batch_keys,
+            views=make_views(images, batch_keys, self.views, self.sections),
+            targets=self.targets[micro.rows].to(device) if self.targets is not None else None,
+            label=self.label[micro.rows].to(device) if self.label is not None else None,
+        )

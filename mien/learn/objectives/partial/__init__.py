@@ -1,0 +1,1 @@
+"""Partial-label objectives, one file each."""

@@ -1,0 +1,167 @@
+"""Run: the folder of one training, and what is written into it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from mien import __version__
+from mien.errors import RunError
+from mien.recipe import Recipe
+
+
+class Run:
+    """The folder of a run: recipe, environment, samples, metrics, curves, label weights, checkpoints, model.
+
+    Everything is written whole or not at all, so that a run killed at any moment can go on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoint = folder / "checkpoints" / "last.pt"
+        self.best = folder / "checkpoints" / "best.pt"
+
+    # ------------------------------------------------------------------ starting
+
+    def start(self, recipe: Recipe, about: dict[str, Any]) -> None:
+        """Makes the folder and writes recipe, environment and the list of samples."""
+        (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        self.write_text("recipe.yaml", recipe.to_yaml())
+        self.write_json("environment.json", environment())
+        self.write_json("data.json", about)
+
+    def refuse_if_exists(self, *, resume: bool, overwrite: bool) -> None:
+        """Checks that the folder is free, is to be continued, or may be replaced.
+
+        Raises:
+            RunError: Where it is none of these.
+        """
+        if resume and not (self.folder / "recipe.yaml").is_file():
+            raise RunError(f"run {self.folder}: there is no run to resume. Start it without --resume.")
+        if not resume and self.folder.exists() and any(self.folder.iterdir()):
+            if not overwrite:
+                raise RunError(f"run {self.folder} exists. Choose another --out, or pass --resume or --overwrite.")
+            if not (self.folder / "recipe.yaml").is_file():
+                raise RunError(f"run {self.folder} holds something that is no run. Nothing is deleted; choose another --out.")
+            shutil.rmtree(self.folder)
+
+    def check_same(self, recipe: Recipe, about: dict[str, Any]) -> None:
+        """Checks that a run is continued with its own recipe and its own samples.
+
+        Raises:
+            RunError: Naming the key or the sample that differs.
+        """
+        before, now = _flat(Recipe.read(self.folder / "recipe.yaml").model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                raise RunError(
+                    f"run {self.folder}: {key} was {before.get(key)!r} when it started and is {now.get(key)!r} now. "
+                    "Resume with the same recipe, or start a new run."
+                )
+        known = json.loads((self.folder / "data.json").read_text())
+        if known["hash"] != about["hash"]:
+            pairs = zip(known["samples"] + [None], about["samples"] + [None], strict=False)
+            row, (old, new) = next((row, pair) for row, pair in enumerate(pairs) if pair[0] != pair[1])
+            raise RunError(
+                f"run {self.folder}: sample {row} of the training list was {old!r} when it started and is {new!r} now. "
+                "Resume with the same table, or start a new run."
+            )
+
+    # ------------------------------------------------------------------ writing
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file whole."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text)
+        os.replace(partial, path)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes a JSON file whole."""
+        self.write_text(name, json.dumps(content, indent=1) + "\n")
+
+    def write_table(self, name: str, columns: dict[str, Any]) -> None:
+        """Writes a Parquet file whole."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        pq.write_table(pa.table(columns), partial, compression="zstd")
+        os.replace(partial, path)
+
+    def log(self, step: int, epoch: int, numbers: dict[str, float]) -> None:
+        """Appends numbers to metrics.jsonl, one line each."""
+        lines = [
+            json.dumps({"step": step, "epoch": epoch, "name": name, "value": round(float(value), 6)}) + "\n"
+            for name, value in numbers.items()
+        ]
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.writelines(lines)
+
+    def forget_after(self, step: int) -> None:
+        """Drops metrics of steps after `step`: a killed run may have logged more than its checkpoint knows."""
+        path = self.folder / "metrics.jsonl"
+        if path.is_file():
+            whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+            self.write_text("metrics.jsonl", "".join(f"{line}\n" for line in whole if json.loads(line)["step"] <= step))
+
+    def write_curve(self, split: str, epoch: int, samples: Sequence[str], classes: Sequence[str], probs: np.ndarray) -> None:
+        """Adds an epoch's probabilities of a split to curves/SPLIT.parquet, replacing that epoch and later ones."""
+        path = self.folder / "curves" / f"{split}.parquet"
+        new = pa.table(_curve(epoch, samples, classes, probs))
+        if path.is_file():
+            old = pq.read_table(path)
+            new = pa.concat_tables([old.filter(pa.compute.less(old["epoch"], epoch)), new])
+        self.write_table(f"curves/{split}.parquet", {name: new[name] for name in new.column_names})
+
+    def write_label_weights(self, epoch: int, samples: Sequence[str], classes: Sequence[str], weights: np.ndarray) -> None:
+        """Writes the label weights (N, K) at the end of an epoch to labels/."""
+        columns: dict[str, Any] = {"sample": pa.array(samples, pa.string())}
+        columns |= {f"weight_{name}": weights[:, place].astype(np.float16) for place, name in enumerate(classes)}
+        self.write_table(f"labels/epoch_{epoch:04d}.parquet", columns)
+
+
+def _curve(epoch: int, samples: Sequence[str], classes: Sequence[str], probs: np.ndarray) -> dict[str, Any]:
+    columns: dict[str, Any] = {"epoch": np.full(len(samples), epoch, np.int32), "sample": pa.array(samples, pa.string())}
+    return columns | {f"prob_{name}": probs[:, place].astype(np.float16) for place, name in enumerate(classes)}
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested mappings as one, with dotted keys."""
+    out: dict[str, Any] = {}
+    for key, value in content.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
+
+
+def hash_of(samples: Sequence[str]) -> str:
+    """Returns the SHA-256 of an ordered list of sample ids."""
+    return hashlib.sha256("\n".join(samples).encode()).hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """Returns versions, machine and command of this process."""
+    names = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pyarrow", "pillow", "onnxruntime")
+    return {
+        "mien": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in names},
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": " ".join(["mien", *sys.argv[1:]]),
+    }

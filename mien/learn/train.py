@@ -1,0 +1,280 @@
+"""One training, from a recipe to a model folder with its predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import torch
+from lightning_fabric.strategies import DDPStrategy
+
+from mien.data.check import require_images
+from mien.data.images import load_images
+from mien.data.table import SampleTable
+from mien.errors import ImageError, RecipeError, WeightsError
+from mien.learn import checkpoint
+from mien.learn.build import find, find_class
+from mien.learn.export import read_model, write_model
+from mien.learn.loader import Faces
+from mien.learn.model import FaceModel
+from mien.learn.objective import Objective
+from mien.learn.run import Run
+from mien.learn.trainer import EvaluationFaces, Trainer, predict_logits
+from mien.learn.training_list import TrainingList, build_candidates, training_list
+from mien.learn.views import check_views
+from mien.log import Progress, say
+from mien.predict.label_sets import fit_temperature, fit_threshold, softmax
+from mien.predict.model_folder import ModelConfig
+from mien.predict.predictor import Predictor
+from mien.recipe import Recipe, Start
+
+LEVEL = 0.9  # coverage that label sets aim at; not stated; ours
+
+
+def train(
+    recipe: Path | Recipe,
+    overrides: Mapping[str, str] | None = None,
+    out: Path = Path("run"),
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Returns the run that a recipe makes: trained, chosen, exported and predicted.
+
+    Args:
+        recipe: A YAML file, or a recipe.
+        overrides: Dotted keys and YAML values that replace the file's.
+        out: The run's folder.
+        resume: Goes on with the run in that folder.
+        dry_run: Says what would be done, and does nothing.
+        overwrite: Replaces a run in that folder.
+
+    Raises:
+        MienError: If recipe, table, pictures or run folder cannot be used; nothing is left behind.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
+    run = Run(out)
+    if not dry_run:
+        run.refuse_if_exists(resume=resume, overwrite=overwrite) if _is_first_process() else None
+        if resume and (out / "DONE").is_file():
+            say(f"run {out} is finished already")
+            return run
+    torch.set_flush_denormal(True)  # before the first thread starts: tiny numbers cost a CPU most of its speed
+    torch.manual_seed(recipe.train.seed)  # the first weights
+    table = build_candidates(SampleTable.read(recipe.data.table, root=recipe.data.root), recipe.candidates)
+    objective: Objective = find("objective", recipe.objective)
+    rows = training_list(table, recipe, objective.learns_from)
+    model = FaceModel.from_config(recipe.model.model_dump(), table.classes if recipe.model.head else ())
+    check_needs(recipe, model, objective, rows)
+    if recipe.start is not None:
+        start_from(model, recipe.start)
+    if dry_run:
+        _describe(recipe, model, rows)
+        return run
+    fabric = _fabric(recipe)
+    require_images(table)
+    images, held_out, good = _load(recipe, rows, table)
+    if fabric.is_global_zero and not resume:
+        run.start(recipe, rows.about())
+    fabric.barrier()
+    if resume:
+        run.check_same(recipe, rows.about())
+    say(f"{len(rows.table):,} faces to learn from, {rows.left_out:,} left out for want of {objective.learns_from}")
+    data = rows.data
+    objective.bind(model, data)
+    faces = Faces(images, data.targets, data.label, recipe.train.seed, objective.views, recipe.views)
+    shown = {split: held_out[split] for split in ("select", "report") if split in held_out}
+    trainer = Trainer(recipe, run, fabric, model, objective, faces, good, rows.table.samples, shown)
+    if resume and run.checkpoint.is_file():
+        trainer.resume()
+    trainer.fit()
+    if fabric.is_global_zero:
+        finish(run, recipe, rows, held_out, images)
+    fabric.barrier()
+    return run
+
+
+def check_needs(recipe: Recipe, model: FaceModel, objective: Objective, rows: TrainingList) -> None:
+    """Checks that model, data and views give what an objective needs.
+
+    Raises:
+        RecipeError: Naming what is missing, and the heads or encoders that would do.
+    """
+    check_views(objective.views, recipe.views)
+    if objective.learns_from != "images" and model.head is None:
+        raise RecipeError(f"model.head is null, but {recipe.objective.name} learns classes. Name a head, such as linear.")
+    given = model.gives | ({"votes"} if rows.data.votes is not None else set()) | ({"label"} if rows.data.label is not None else set())
+    for need in sorted(objective.needs - given):
+        makers = _who_gives(need)
+        what = f"Use {' or '.join(makers)}" if makers else f"Use a table with {need}"
+        raise RecipeError(f"objective {recipe.objective.name} needs {need!r}, which neither this model nor the data gives. {what}.")
+    if recipe.choose.by != "last" and (model.head is None or recipe.data.splits.select is None):
+        raise RecipeError(f"choose.by is {recipe.choose.by!r}, which needs a head and data.splits.select. Use choose.by: last.")
+
+
+def _who_gives(need: str) -> list[str]:
+    """Returns the heads and encoders on the shelf whose class says that it gives what is needed."""
+    found = []
+    for kind in ("head", "encoder"):
+        for path in sorted((Path(__file__).parent / f"{kind}s").glob("[a-z]*.py")):
+            if need in getattr(find_class(kind, path.stem), "gives", ()):
+                found.append(f"{kind}: {path.stem}")
+    return found
+
+
+def start_from(model: FaceModel, start: Start) -> None:
+    """Loads the encoder, and if asked the head, of a model folder into a model.
+
+    Raises:
+        WeightsError: If the architectures differ; the message names the first tensor that does not fit.
+    """
+    other, _ = read_model(start.encoder)
+    parts = [("encoder", model.encoder, other.encoder)] + ([("head", model.head, other.head)] if start.head else [])
+    for name, mine, theirs in parts:
+        if mine is None or theirs is None:
+            raise WeightsError(f"start {start.encoder}: there is no head to start from. Set start.head: false.")
+        wanted, found = mine.state_dict(), theirs.state_dict()
+        for key in sorted(wanted.keys() | found.keys()):
+            shapes = [tuple(state[key].shape) if key in state else None for state in (wanted, found)]
+            if shapes[0] != shapes[1]:
+                raise WeightsError(
+                    f"start {start.encoder}: {name}.{key} is {shapes[1]}, this recipe's is {shapes[0]}. "
+                    "Use the same encoder, image size and patch as the start."
+                )
+        mine.load_state_dict(found)
+
+
+def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:
+    """Returns Fabric, launched; buffers are not broadcast, since each rank keeps its memories equal by itself."""
+    several = recipe.train.devices > 1
+    strategy: Any = DDPStrategy(broadcast_buffers=False) if several else "auto"
+    fabric = lightning_fabric.Fabric(devices=recipe.train.devices, strategy=strategy, precision=recipe.train.precision)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def _is_first_process() -> bool:
+    """Tells the process that makes the folder from those that a launcher starts beside it."""
+    import os
+
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _load(recipe: Recipe, rows: TrainingList, table: SampleTable) -> tuple[np.ndarray, dict[str, EvaluationFaces], torch.Tensor]:
+    """Returns the training pictures, the held-out splits, and the rows of the training list that can be read."""
+    held_out = {}
+    for part in ("select", "calibrate", "report"):
+        split = getattr(recipe.data.splits, part)
+        if split is not None and recipe.model.head is not None and len(chosen := table.in_split(split)):
+            pictures, broken = _pictures(recipe, chosen, part)
+            keep = ~np.isin(np.array(chosen.samples, object), list(broken))
+            kept = chosen.take(keep)
+            label = kept.labels(recipe.data.label) if recipe.data.label in kept else None
+            held_out[part] = EvaluationFaces(kept.samples, pictures[keep], label, kept.class_votes)
+    images, broken = _pictures(recipe, rows.table, "train")
+    good = torch.tensor([row for row, sample in enumerate(rows.table.samples) if sample not in broken])
+    return images, held_out, good
+
+
+def _pictures(recipe: Recipe, table: SampleTable, part: str) -> tuple[np.ndarray, dict[str, str]]:
+    """Returns (N, C, H, W) uint8 and the broken ones; says how many, and refuses past the recipe's share."""
+    with Progress(len(table), f"decode {part}", "face") as line:
+        images, broken = load_images(table, channels=recipe.model.channels, size=recipe.model.image_size, done=line.update)
+    for reason in list(broken.values())[:20]:
+        say(f"skipped {reason}")
+    if len(broken) > recipe.train.max_broken_share * len(table):
+        raise ImageError(
+            f"table {recipe.data.table.name}: {len(broken)} of {len(table)} pictures of {part} cannot be read, more than "
+            f"train.max_broken_share {recipe.train.max_broken_share}. First: {next(iter(broken.values()))}"
+        )
+    return images, broken
+
+
+def _describe(recipe: Recipe, model: FaceModel, rows: TrainingList) -> None:
+    """Prints the resolved recipe, counts, parameters and memory of a dry run to stdout."""
+    size, channels = recipe.model.image_size, recipe.model.channels
+    trained = sum(p.numel() for p in model.parameters())
+    steps = -(-len(rows.table) // recipe.train.batch_size)
+    print(recipe.to_yaml())
+    print(f"faces to learn from  {len(rows.table):,} ({rows.left_out:,} left out)")
+    print(f"parameters           {trained:,}")
+    print(f"steps                {steps:,} an epoch, {steps * recipe.train.epochs:,} in all")
+    print(f"memory for pictures  {len(rows.table) * channels * size * size / 1e9:.2f} GB")
+    print(f"memory for weights   {trained * 4 * 5 / 1e9:.2f} GB (weights, gradients, AdamW's two moments, average)")
+
+
+def finish(run: Run, recipe: Recipe, rows: TrainingList, held_out: dict[str, EvaluationFaces], images: np.ndarray) -> None:
+    """Writes the chosen model, its calibration and its predictions, and marks the run as done."""
+    classes = rows.table.classes if recipe.model.head else ()
+    model = FaceModel.from_config(recipe.model.model_dump(), classes)
+    best = checkpoint.load(run.best)
+    model.load_state_dict(best["model"])
+    config = ModelConfig(
+        architecture=model.config,
+        classes=classes,
+        image_size=recipe.model.image_size,
+        channels=recipe.model.channels,
+        objective=recipe.objective.name,
+        source=rows.table.source,
+        licence=rows.table.licence,
+        data={key: value for key, value in rows.about().items() if key not in ("samples", "how")},
+    )
+    device = torch.device("cpu")
+    if "calibrate" in held_out:
+        config = _calibrate(config, held_out["calibrate"], predict_logits(model, held_out["calibrate"].images, device))
+    config = write_model(run.folder / "model", model, config, _card(config, best), images[:64])
+    shipped = Predictor(config, lambda faces: predict_logits(model, faces, device), f"{run.folder.name}@{best['epoch']}")
+    for split in ("select", "report"):
+        if split in held_out:
+            faces = held_out[split]
+            predictions = shipped.from_logits(faces.samples, shipped.logits(faces.images))
+            predictions.write(run.folder / "predictions" / f"{split}.parquet", overwrite=True)
+    run.write_json("DONE", {"epoch": best["epoch"], "chosen_by": best["by"], "score": best["score"]})
+
+
+def _calibrate(config: ModelConfig, faces: EvaluationFaces, logits: np.ndarray) -> ModelConfig:
+    """Returns the config with temperature and threshold fitted to the votes, or to labels where there are none."""
+    from dataclasses import replace
+
+    if faces.votes is not None and (known := faces.votes.sum(1) > 0).any():
+        against, targets = "votes", faces.votes[known] / faces.votes[known].sum(1, keepdims=True)
+    elif faces.label is not None and (known := faces.label >= 0).any():
+        against, targets = "label", np.eye(len(config.classes))[faces.label[known]]
+    else:
+        return config
+    temperature = fit_temperature(logits[known], targets)
+    threshold = fit_threshold(softmax(logits[known], temperature), targets, LEVEL)
+    return replace(config, temperature=temperature, level=LEVEL, threshold=threshold, calibrated_against=against)
+
+
+def _card(config: ModelConfig, best: dict[str, Any]) -> str:
+    """Returns the model card."""
+    data = config.data or {}
+    what = ", ".join(config.classes) or "none: a pre-training model, its output is a vector per face"
+    lines = [
+        "# A model of perceived facial expressions",
+        "",
+        "It estimates how people would describe the look of a face, not what a person feels. See RESPONSIBLE_USE.md of mien.",
+        "",
+        f"- Classes: {what}",
+        f"- Trained by: {config.objective}, on {data.get('num_samples'):,} faces of {config.source or 'a table'}"
+        f" (label rule: {config.data and data.get('label_rule')})",
+        f"- Chosen: epoch {best['epoch'] + 1}, by {best['by']} on the select split",
+        f"- Input: {config.image_size} × {config.image_size} pixels, {'grey' if config.channels == 1 else 'RGB'}, uint8",
+        f"- Calibrated against: {config.calibrated_against or 'nothing'}"
+        + (f"; label sets aim at a coverage of {config.level}" if config.level else ""),
+        f"- Licence of the data, which travels with the model: {config.licence or 'not stated'}",
+        "",
+        "Its quality is in the report of the run that made it: `mien evaluate`.",
+        "",
+        "```json",
+        json.dumps(config.architecture, indent=1),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

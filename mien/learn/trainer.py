@@ -1,0 +1,324 @@
+"""The training loop: one for pre-training, partial-label and supervised methods."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.errors import RunError
+from mien.evaluate.metrics import vote_accuracy
+from mien.learn import checkpoint
+from mien.learn.batch import Batch
+from mien.learn.gather import sum_over_ranks
+from mien.learn.loader import Faces, MicroBatch, Plan
+from mien.learn.memory import SampleMemory
+from mien.learn.model import FaceModel
+from mien.learn.objective import Loss, Objective, Progress
+from mien.learn.optimizer import EMA, learning_rate, make_optimizer
+from mien.learn.randomness import mix
+from mien.learn.run import Run
+from mien.log import Progress as ProgressLine
+from mien.log import say
+from mien.recipe import Recipe
+
+_EVALUATION_BATCH = 512  # not stated; ours
+
+
+class Step(nn.Module):
+    """Model and objective as the one module that is wrapped for ranks, precision and compilation."""
+
+    def __init__(self, model: FaceModel, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch, progress: Progress) -> Loss:
+        """Returns the objective's loss."""
+        return self.objective(self.model, batch, progress)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class EvaluationFaces:
+    """Faces that are predicted after each epoch and never learned from.
+
+    Attributes:
+        samples: M ids.
+        images: (M, C, H, W) uint8.
+        label: (M,) int64, -1 where there is none, or null.
+        votes: (M, K) int64 or null.
+    """
+
+    samples: list[str]
+    images: np.ndarray
+    label: np.ndarray | None
+    votes: np.ndarray | None
+
+    def score(self, probs: np.ndarray) -> dict[str, float]:
+        """Returns vote accuracy and accuracy of (M, K) probabilities, where there are votes and labels."""
+        predicted, scores = probs.argmax(1), {}
+        if self.votes is not None and (voted := self.votes.sum(1) > 0).any():
+            scores["vote_accuracy"] = float(vote_accuracy(self.votes[voted], predicted[voted]))
+        if self.label is not None and (known := self.label >= 0).any():
+            scores["accuracy"] = float((predicted[known] == self.label[known]).mean())
+        return scores
+
+
+class Trainer:
+    """Trains a model by an objective, writes what happens into a run, and can stop and go on at any step.
+
+    Args:
+        recipe: The resolved recipe.
+        run: Where to write.
+        fabric: Devices, ranks and precision; launched.
+        model: What is trained.
+        objective: What is minimised, already bound.
+        faces: The training list on its way to the device.
+        rows: (M,) rows of the training list whose picture can be read.
+        samples: N ids of the training list.
+        held_out: Faces of the splits `select` and `report`, by split.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Run,
+        fabric: lightning_fabric.Fabric,
+        model: FaceModel,
+        objective: Objective,
+        faces: Faces,
+        rows: Tensor,
+        samples: list[str],
+        held_out: dict[str, EvaluationFaces],
+    ) -> None:
+        self.recipe, self.run, self.fabric, self.faces = recipe, run, fabric, faces
+        self.samples, self.held_out = samples, held_out
+        train = recipe.train
+        self.plan = Plan(rows, train.seed, train.batch_size, train.accumulate, fabric.global_rank, fabric.world_size)
+        self.model, self.objective = model, objective
+        fused = fabric.device.type in ("cpu", "cuda") and not train.precision.startswith("16")
+        step = Step(model, objective).to(fabric.device)
+        self.step, self.optimizer = fabric.setup(step, make_optimizer(model, objective, recipe.optimizer, fused=fused))
+        self.ema = EMA(model, train.ema) if train.ema is not None else None
+        self.step_done = 0
+        self.sums: dict[str, Tensor] = {}  # of the numbers of the present epoch's steps, on this rank
+        self.best = -math.inf
+
+    # ------------------------------------------------------------------ the loop
+
+    def fit(self) -> None:
+        """Trains from where the run stands to the last epoch.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C or SIGTERM, once the run is saved.
+            RunError: If the loss is no longer finite.
+        """
+        epochs, steps = self.recipe.train.epochs, self.plan.steps
+        with (
+            _interruption() as interrupted,
+            ProgressLine(epochs * steps, str(self.run.folder), done=self.step_done) as line,
+        ):
+            for epoch in range(self.step_done // steps, epochs):
+                first = self.step_done % steps
+                for place, parts in enumerate(self.plan.epoch(epoch, first_step=first), first):
+                    self._one_step(parts, epoch)
+                    self.step_done = epoch * steps + place + 1
+                    line.label = f"{self.run.folder} epoch {epoch + 1}/{epochs}"
+                    line.update(self.step_done, loss=float(self.sums["loss"]) / (place + 1))
+                    if interrupted():
+                        self._save()
+                        say(f"stopped at step {self.step_done}; go on with --resume")
+                        raise KeyboardInterrupt
+                    if self.step_done % self.recipe.train.checkpoint_steps == 0 and place + 1 < steps:
+                        self._save()
+                self._end_epoch(epoch)
+
+    def _one_step(self, parts: list[MicroBatch], epoch: int) -> None:
+        """Does one optimizer step from this rank's micro-batches."""
+        progress = self._progress(epoch)
+        self.step.train()
+        rate = learning_rate(self.recipe.optimizer, self.step_done, self.plan.steps, self.recipe.train.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        seen: list[tuple[Batch, Loss]] = []
+        for place, part in enumerate(parts):
+            self._seed(place)
+            batch = self.faces.batch(part, epoch, self.fabric.device)
+            with self.fabric.no_backward_sync(self.step, enabled=place + 1 < len(parts)):
+                loss = self.step(batch, progress)
+                # Gradients are averaged over ranks; the share makes them the mean over the step's faces.
+                self.fabric.backward(loss.total * part.share * self.fabric.world_size)
+            self._add({"loss": loss.total, **loss.parts}, part.share)
+            seen.append((batch, loss))
+        if not torch.isfinite(self.sums["loss"]):
+            raise RunError(
+                f"run {self.run.folder}, step {self.step_done}: the loss is no longer finite. Lower optimizer.lr or set optimizer.clip."
+            )
+        if self.recipe.optimizer.clip is not None:
+            self.fabric.clip_gradients(self.step, self.optimizer, max_norm=self.recipe.optimizer.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update(self.model, self.step_done)
+        with torch.no_grad():
+            for batch, loss in seen:
+                self.objective.update(self.model, batch, loss, progress)
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Ends an epoch: objective, log, label weights, held-out faces, checkpoint."""
+        progress = self._progress(epoch)
+        with torch.no_grad():
+            self.objective.epoch_end(self.model, progress)
+        names = sorted(self.sums)
+        means = sum_over_ranks(torch.stack([self.sums[name] for name in names])) / self.plan.steps
+        numbers = {f"train/{name}": float(mean) for name, mean in zip(names, means, strict=True)}
+        numbers["train/rate"] = max(group["lr"] for group in self.optimizer.param_groups)
+        weights = getattr(self.objective, "weights", None)
+        if isinstance(weights, SampleMemory):
+            numbers["train/settled_share"] = float((weights.values.amax(1) > 0.9).float().mean())
+            if self.fabric.is_global_zero:
+                self.run.write_label_weights(epoch, self.samples, self.model.classes, weights.values.cpu().numpy())
+        self.sums = {}
+        # Shipped, evaluated and saved weights are the averaged ones; all ranks hold the same.
+        if self.fabric.is_global_zero:
+            scores = self._predict_held_out(epoch)
+            numbers |= {f"{split}/{name}": value for split, found in scores.items() for name, value in found.items()}
+            self.run.log(self.step_done, epoch, numbers)
+            self._keep_best(epoch, scores.get("select", {}))
+        self._save()
+
+    def _predict_held_out(self, epoch: int) -> dict[str, dict[str, float]]:
+        """Returns the scores of the held-out splits and writes their probabilities to curves/."""
+        if self.model.head is None or not self.held_out:
+            return {}
+        scores = {}
+        with self.averaged():
+            for split, faces in self.held_out.items():
+                probs = torch.from_numpy(predict_logits(self.model, faces.images, self.fabric.device)).softmax(1).numpy()
+                self.run.write_curve(split, epoch, faces.samples, self.model.classes, probs)
+                scores[split] = faces.score(probs)
+        return scores
+
+    def _keep_best(self, epoch: int, scores: dict[str, float]) -> None:
+        """Keeps the weights if this epoch is the best so far by what the recipe chooses by; looks at `select` alone."""
+        by = self.recipe.choose.by
+        score = float(epoch) if by == "last" else scores[by]
+        if score > self.best:
+            self.best = score
+            with self.averaged():
+                checkpoint.save(self.run.best, {"model": self.model.state_dict(), "epoch": epoch, "by": by, "score": score})
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with its averaged weights, for evaluation and saving."""
+        if self.ema is None:
+            yield
+            return
+        present = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.ema.values)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(present)
+
+    # ------------------------------------------------------------------ small parts
+
+    def _progress(self, epoch: int) -> Progress:
+        epochs = self.recipe.train.epochs
+        return Progress(self.step_done, epoch, epochs, self.step_done / (epochs * self.plan.steps))
+
+    def _seed(self, micro_batch: int) -> None:
+        """Seeds torch for dropout and drop-path from (seed, step, micro-batch, rank)."""
+        place = ((self.recipe.train.seed * 0x10001 + self.step_done) * 0x10001 + micro_batch) * 0x10001 + self.fabric.global_rank
+        torch.manual_seed(int(mix(torch.tensor(place))) & 0x7FFFFFFFFFFFFFFF)
+
+    def _add(self, numbers: dict[str, float | Tensor], share: float) -> None:
+        for name, value in numbers.items():
+            value = torch.as_tensor(value, dtype=torch.float64, device=self.fabric.device).detach() * share
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    # ------------------------------------------------------------------ stopping and going on
+
+    def _save(self) -> None:
+        """Writes the checkpoint: weights, average, optimizer, memories, step, and the present epoch's sums."""
+        sums = {name: sum_over_ranks(self.sums[name].clone()) for name in sorted(self.sums)}
+        if not self.fabric.is_global_zero:
+            return
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.values if self.ema is not None else None,
+            "step": self.step_done,
+            "steps_per_epoch": self.plan.steps,
+            "sums": sums,
+            "best": self.best,
+        }
+        checkpoint.save(self.run.checkpoint, state)
+
+    def resume(self) -> None:
+        """Takes up the run's last checkpoint.
+
+        Raises:
+            WeightsError: If it is missing or damaged.
+            RunError: If pictures have become readable or unreadable since.
+        """
+        state = checkpoint.load(self.run.checkpoint, self.fabric.device)
+        if state["steps_per_epoch"] != self.plan.steps:
+            raise RunError(
+                f"run {self.run.folder}: an epoch had {state['steps_per_epoch']} steps and has {self.plan.steps} now, since other "
+                "pictures can be read. Bring the pictures back, or start a new run."
+            )
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.values = state["ema"]
+        self.step_done, self.best = state["step"], state["best"]
+        # The sums of all ranks were saved; one rank takes them up.
+        self.sums = state["sums"] if self.fabric.is_global_zero else {name: value * 0 for name, value in state["sums"].items()}
+        if self.fabric.is_global_zero:
+            self.run.forget_after(self.step_done)
+
+
+@torch.no_grad()
+def predict_logits(model: FaceModel, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """Returns (M, K) float32 logits of (M, C, H, W) uint8 faces, in evaluation mode."""
+    training = model.training
+    model.eval()
+    parts = []
+    for start in range(0, len(images), _EVALUATION_BATCH):
+        batch = torch.from_numpy(images[start : start + _EVALUATION_BATCH]).to(device)
+        parts.append(model(batch).logits.float().cpu().numpy())
+    model.train(training)
+    return np.concatenate(parts)
+
+
+@contextmanager
+def _interruption() -> Iterator[Any]:
+    """Yields a function that says whether Ctrl-C or SIGTERM has come; a second one ends the process as usual."""
+    asked: list[int] = []
+    before = {}
+
+    def note(number: int, frame: Any) -> None:
+        asked.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # not the main thread: whoever runs us handles signals
+        pass
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

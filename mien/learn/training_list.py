@@ -1,0 +1,92 @@
+"""The training list: which rows a run learns from, and the tensors an objective sees."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import mien.candidates
+from mien.data.table import SampleTable
+from mien.errors import TableError
+from mien.learn.build import check_arguments
+from mien.learn.objective import LearnsFrom, TrainingData
+from mien.learn.run import hash_of
+from mien.recipe import Named, Recipe
+
+
+class TrainingList(NamedTuple):
+    """The rows to learn from, in their fixed order, and how many of the split were left out."""
+
+    table: SampleTable
+    data: TrainingData
+    left_out: int
+
+    def about(self) -> dict[str, Any]:
+        """Returns what data.json keeps: ordered ids and their hash, counts, label rule and origin."""
+        table, samples = self.table, self.table.samples
+        counts = self.data.class_counts
+        return {
+            "hash": hash_of(samples),
+            "num_samples": len(samples),
+            "left_out": self.left_out,
+            "classes": list(table.classes),
+            "class_counts": None if counts is None else [round(float(count), 2) for count in counts],
+            "label_rule": table.label_rule,
+            "source": table.source,
+            "licence": table.licence,
+            "how": [dict(step) for step in table.how],
+            "samples": samples,
+        }
+
+
+def build_candidates(table: SampleTable, builder: Named | None) -> SampleTable:
+    """Returns the table with the candidate sets that a recipe asks for.
+
+    Raises:
+        RecipeError: If there is no such builder or it has no such argument.
+    """
+    if builder is None:
+        return table
+    function = mien.candidates.find(builder.name)
+    arguments = check_arguments(function, "candidates.", builder.arguments, {"table"})
+    return function(table, **arguments)
+
+
+def training_list(table: SampleTable, recipe: Recipe, learns_from: LearnsFrom) -> TrainingList:
+    """Returns the rows of the training split that have what an objective learns from.
+
+    Raises:
+        TableError: If there is none.
+    """
+    split = table.in_split(recipe.data.splits.train)
+    label = split.labels(recipe.data.label) if recipe.data.label in split else None
+    votes, class_votes, candidates = split.votes, split.class_votes, split.candidates
+    has = {
+        "images": np.ones(len(split), bool),
+        "label": label >= 0 if label is not None else None,
+        "votes": class_votes.sum(1) > 0 if class_votes is not None else None,
+        "candidates": candidates.any(1) if candidates is not None else None,
+    }[learns_from]
+    if has is None or not has.any():
+        raise TableError(
+            f"table {recipe.data.table.name}: none of the {len(split)} rows of split {recipe.data.splits.train!r} has {learns_from}. "
+            + {"candidates": "Add a candidates section to the recipe, or run: mien candidates …"}.get(learns_from, "Use another table.")
+        )
+    chosen = split.take(has)
+    targets = None
+    if learns_from == "label" and label is not None:
+        targets = np.eye(len(table.classes))[label[has]]
+    elif learns_from == "votes" and class_votes is not None:
+        targets = class_votes[has] / class_votes[has].sum(1, keepdims=True)
+    elif learns_from == "candidates" and candidates is not None:
+        targets = candidates[has]
+    tensor = None if targets is None else torch.from_numpy(targets.astype(np.float32))
+    data = TrainingData(
+        num_samples=len(chosen),
+        classes=table.classes,
+        targets=tensor,
+        label=None if label is None else torch.from_numpy(label[has]),
+        votes=None if votes is None else torch.from_numpy(votes[has].astype(np.int64)),
+        class_counts=None if tensor is None else (tensor / tensor.sum(1, keepdim=True)).sum(0),
+    )
+    return TrainingList(chosen, data, len(split) - len(chosen))

@@ -1,0 +1,116 @@
+"""Views: augmented copies of a batch, drawn per sample and resampled once, on the training device."""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mien.errors import RecipeError, did_you_mean
+from mien.learn.randomness import uniform
+
+
+def make_view(
+    images: Tensor,
+    keys: Tensor,
+    stream: str,
+    *,
+    flip: float = 0.0,
+    rotate: float = 0.0,
+    scale: Sequence[float] = (1.0, 1.0),
+    shift: float = 0.0,
+    erase: float = 0.0,
+    erase_area: Sequence[float] = (0.02, 0.25),
+    mirror: bool = False,
+) -> Tensor:
+    """Returns a randomly moved copy of a batch, (B, C, H, W) float32 in 0…255.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        keys: (B,) keys of the samples; the same keys and stream give the same draw.
+        stream: Name of the draw.
+        flip: Probability of a horizontal flip.
+        rotate: Largest turn to either side, in degrees.
+        scale: Smallest and largest magnification.
+        shift: Largest shift to either side, as a share of the width.
+        erase: Probability that one rectangle is painted over with a random grey.
+        erase_area: Smallest and largest area of the rectangle, as a share of the image (SCN and EAC use 0.02 to 0.25).
+        mirror: Returns the mirror image of the same draw.
+    """
+    draws = uniform(keys, stream, 11)  # (B, 11)
+    moved = images.float()
+    if rotate or shift or tuple(scale) != (1.0, 1.0):
+        moved = _move(moved, draws, flip, rotate, scale, shift)
+    elif flip:
+        moved = torch.where((draws[:, 0] < flip)[:, None, None, None], moved.flip(3), moved)
+    if erase:
+        moved = _erase(moved, draws, erase, erase_area)
+    return moved.flip(3) if mirror else moved
+
+
+def _move(images: Tensor, draws: Tensor, flip: float, rotate: float, scale: Sequence[float], shift: float) -> Tensor:
+    """Returns the batch flipped, turned, scaled and shifted by one bilinear resampling; edges are repeated."""
+    turn = (draws[:, 1] * 2 - 1) * math.radians(rotate)  # (B,)
+    size = torch.exp(math.log(scale[0]) + draws[:, 2] * math.log(scale[1] / scale[0]))  # (B,) uniform in the logarithm
+    side = torch.where(draws[:, 0] < flip, -1.0, 1.0)  # (B,)
+    offset = (draws[:, 3:5] * 2 - 1) * 2 * shift  # (B, 2): the grid is 2 wide
+    cos, sin = torch.cos(turn) / size, torch.sin(turn) / size
+    theta = torch.stack(
+        [torch.stack([cos * side, -sin, offset[:, 0]], 1), torch.stack([sin * side, cos, offset[:, 1]], 1)], 1
+    )  # (B, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _erase(images: Tensor, draws: Tensor, erase: float, area: Sequence[float]) -> Tensor:
+    """Returns the batch with one rectangle of each chosen image painted over."""
+    height, width = images.shape[2:]
+    share = area[0] + draws[:, 6] * (area[1] - area[0])
+    aspect = torch.exp((draws[:, 7] * 2 - 1) * math.log(1 / 0.3))  # 0.3 to 1/0.3 (Zhong et al., Random Erasing, AAAI 2020)
+    tall, wide = (share * aspect).sqrt().clamp(max=1.0), (share / aspect).sqrt().clamp(max=1.0)
+    top, left = draws[:, 8] * (1 - tall), draws[:, 9] * (1 - wide)
+    rows = (torch.arange(height, device=images.device) + 0.5)[None] / height  # (1, H)
+    columns = (torch.arange(width, device=images.device) + 0.5)[None] / width
+    inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None]) & (draws[:, 5] < erase)[:, None]  # (B, H)
+    inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])  # (B, W)
+    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]  # (B, 1, H, W)
+    return torch.where(inside, (draws[:, 10] * 255)[:, None, None, None], images)
+
+
+_ARGUMENTS = {name for name, p in inspect.signature(make_view).parameters.items() if p.kind is p.KEYWORD_ONLY} - {"mirror"}
+
+
+def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that a recipe describes every view that an objective asks for.
+
+    Raises:
+        RecipeError: If a view is missing or one of its arguments is unknown.
+    """
+    for section, values in sections.items():
+        for key in values:
+            if key not in _ARGUMENTS:
+                raise RecipeError(f"views.{section}.{key} is not an argument of a view. {did_you_mean(key, _ARGUMENTS)}")
+    for name in names:
+        if _section(name) not in sections:
+            raise RecipeError(f"views.{_section(name)} is missing; the objective asks for the view {name!r}. Add the section.")
+
+
+def make_views(images: Tensor, keys: Tensor, names: Sequence[str], sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Returns the views that an objective asks for, by name.
+
+    "weak" is a draw of the section `weak`, "weak_flipped" the mirror image of the same draw, "strong_2" a second draw of
+    the section `strong`.
+    """
+    views = {}
+    for name in names:
+        stream = name.removesuffix("_flipped")
+        views[name] = make_view(images, keys, stream, **sections[_section(name)], mirror=name.endswith("_flipped"))
+    return views
+
+
+def _section(name: str) -> str:
+    """Returns the recipe's section that describes the view `name`."""
+    return name.removesuffix("_flipped").rstrip("0123456789").rstrip("_")

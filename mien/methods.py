@@ -1,0 +1,276 @@
+"""The shelf: every method that a recipe can name, read as text from the package's own files."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import RecipeError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PACKAGE = Path(__file__).parent
+
+# Kind of method, and its folder in the package.
+SHELVES = {
+    "pretrain": "learn/objectives/pretrain",
+    "partial": "learn/objectives/partial",
+    "supervised": "learn/objectives/supervised",
+    "encoder": "learn/encoders",
+    "head": "learn/heads",
+    "candidates": "candidates",
+}
+
+# Arguments that the model, not the recipe, supplies.
+_GIVEN = {"encoder": {"image_size", "channels"}, "head": {"width", "num_classes"}, "candidates": {"table"}}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of the shelf.
+
+    Attributes:
+        name: What a recipe calls it: the file's name, or `module:Class` outside the package.
+        kind: A key of `SHELVES`, or "outside".
+        summary: First line of its docstring.
+        learns_from: What an objective learns from (images, label, votes, candidates); null for others.
+        views: The views that an objective asks for; empty for others.
+        arguments: Name to default as written in Python; null where there is none and a value must be given.
+        source: Paper and equation.
+        differs: How it departs from the paper or the official code.
+        path: Its file, relative to the folder that holds the package where it lies in the package.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    learns_from: str | None
+    views: tuple[str, ...]
+    arguments: dict[str, str | None]
+    source: str
+    differs: str
+    path: str
+
+
+# ---------------------------------------------------------------------- the shelf
+
+
+def shelf(package: Path = PACKAGE) -> list[Method]:
+    """Returns every method in the package, by kind and name."""
+    found = []
+    for kind, folder in SHELVES.items():
+        for path in sorted((package / folder).glob("[a-z]*.py")):
+            node = _definition(ast.parse(path.read_text(encoding="utf-8")), path.stem, builders=kind == "candidates")
+            if node is not None:
+                found.append(_method(node, path.stem, kind, path.relative_to(package.parent).as_posix()))
+    return found
+
+
+def find(name: str, package: Path = PACKAGE) -> list[Method]:
+    """Returns the methods of one name: usually one, several where two shelves share it.
+
+    A name with a colon is a class outside the package, found by `describe`.
+
+    Raises:
+        RecipeError: If there is none.
+    """
+    if ":" in name:
+        return [describe(name)]
+    methods = shelf(package)
+    if found := [method for method in methods if method.name == name]:
+        return found
+    raise RecipeError(f"method {name!r} is not on the shelf. {did_you_mean(name, {method.name for method in methods})}")
+
+
+def describe(name: str) -> Method:
+    """Returns the class that `module:Class` names, from the text of its file; nothing is imported.
+
+    Raises:
+        RecipeError: If no folder of `sys.path` has that module, or the module has no such class.
+    """
+    module, _, wanted = name.partition(":")
+    path = _file_of(module)
+    if path is None:
+        raise RecipeError(f"method {name!r}: there is no module {module}. Expected module:Class with the module on sys.path.")
+    nodes = {node.name: node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)}
+    if wanted not in nodes:
+        raise RecipeError(f"method {name!r}: {path.name} has no class {wanted}. {did_you_mean(wanted, nodes)}")
+    return _method(nodes[wanted], name, "outside", str(path))
+
+
+def _file_of(module: str) -> Path | None:
+    """Returns the file of a module, looked for in the folders of `sys.path` (importlib would import its parents)."""
+    relative = Path(*module.split("."))
+    for folder in sys.path:
+        for path in (Path(folder) / relative.with_suffix(".py"), Path(folder) / relative / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _definition(tree: ast.Module, stem: str, *, builders: bool) -> ast.ClassDef | ast.FunctionDef | None:
+    """Returns the one public class of a file, or the function of its name that returns a table; null if there is none."""
+    if builders:
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == stem]
+        return next((node for node in functions if node.returns and ast.unparse(node.returns) == "SampleTable"), None)
+    return next((node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")), None)
+
+
+def _method(node: ast.ClassDef | ast.FunctionDef, name: str, kind: str, path: str) -> Method:
+    text = ast.get_docstring(node) or ""
+    values = dict(_values(node)) if isinstance(node, ast.ClassDef) else {}
+    learns_from = values.get("learns_from")
+    return Method(
+        name=name,
+        kind=kind,
+        summary=text.partition("\n")[0],
+        learns_from=learns_from,
+        views=values.get("views", ("weak",) if learns_from else ()),
+        arguments={key: value for key, value in _arguments(node).items() if key not in _GIVEN.get(kind, ())},
+        source=_section(text, "Source"),
+        differs=_section(text, "Differs"),
+        path=path,
+    )
+
+
+def _values(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
+    """Yields the class attributes that are set to a literal."""
+    for line in node.body:
+        target = line.targets[0] if isinstance(line, ast.Assign) else line.target if isinstance(line, ast.AnnAssign) else None
+        if isinstance(target, ast.Name) and isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
+            try:
+                yield target.id, ast.literal_eval(line.value)
+            except ValueError:
+                continue
+
+
+def _arguments(node: ast.ClassDef | ast.FunctionDef) -> dict[str, str | None]:
+    """Returns the arguments of a function or of a class's constructor with their defaults as written."""
+    if isinstance(node, ast.ClassDef):
+        node = next((part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"), node)
+    if isinstance(node, ast.ClassDef):
+        return {}
+    plain = [*node.args.posonlyargs, *node.args.args]
+    required = [None] * (len(plain) - len(node.args.defaults))
+    pairs = [
+        *zip(plain, [*required, *node.args.defaults], strict=True),
+        *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
+    ]
+    return {argument.arg: ast.unparse(default) if default else None for argument, default in pairs if argument.arg != "self"}
+
+
+def _section(text: str, title: str) -> str:
+    """Returns one section of a Google docstring as a single line, empty where there is none."""
+    lines = iter(text.splitlines())
+    if not any(line.strip() == f"{title}:" for line in lines):
+        return ""
+    inside = []
+    for line in lines:
+        if line and not line.startswith(" "):
+            break
+        inside.append(line.strip())
+    return " ".join(filter(None, inside))
+
+
+# ---------------------------------------------------------------------- what people read
+
+
+def show(methods: list[Method], console: Console) -> None:
+    """Prints one method in full, several as a table."""
+    from rich.table import Table
+
+    if len(methods) == 1:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for label, value in _facts(methods[0]):
+            table.add_row(label, value)
+    else:
+        table = Table("kind", "name", "learns from", "what it is")
+        for method in methods:
+            table.add_row(method.kind, method.name, method.learns_from or "", method.summary)
+    console.print(table, markup=False)
+
+
+def _facts(method: Method) -> Iterator[tuple[str, str]]:
+    yield "name", method.name
+    yield "kind", method.kind
+    yield "what it is", method.summary
+    if method.learns_from:
+        yield "learns from", method.learns_from
+        yield "views", ", ".join(method.views)
+    for argument, default in method.arguments.items():
+        yield "argument", argument if default is None else f"{argument} = {default}"
+    if method.source:
+        yield "source", method.source
+    if method.differs:
+        yield "differs", method.differs
+    yield "file", method.path
+
+
+def markdown(package: Path = PACKAGE) -> str:
+    """Returns docs/methods.md: the shelf with arguments, sources and differences."""
+    parts = ["# Methods", "", "Made from the docstrings by `python -m mien.methods docs`; change those, not this page.", ""]
+    methods = shelf(package)
+    for kind in SHELVES:
+        chosen = [method for method in methods if method.kind == kind]
+        if not chosen:
+            continue
+        parts += [f"## {kind}: `mien/{SHELVES[kind]}/`", ""]
+        for method in chosen:
+            parts += [f"### `{method.name}`", "", method.summary, ""]
+            if method.learns_from:
+                parts.append(f"- Learns from: {method.learns_from}; views: {', '.join(method.views)}")
+            if method.arguments:
+                written = (a if default is None else f"{a}={default}" for a, default in method.arguments.items())
+                parts.append(f"- Arguments: {', '.join(f'`{argument}`' for argument in written)}")
+            if method.source:
+                parts.append(f"- Source: {method.source}")
+            if method.differs:
+                parts.append(f"- Differs: {method.differs}")
+            parts += [] if parts[-1] == "" else [""]
+    return "\n".join(parts)
+
+
+def map_markdown(package: Path = PACKAGE) -> str:
+    """Returns docs/map.md: one line for each file of the package, from its docstring."""
+    parts = ["# Map", "", "Made from the docstrings by `python -m mien.methods docs`; change those, not this page.", ""]
+    for folder in sorted({path.parent for path in package.rglob("*.py")}):
+        parts += [f"## `{folder.relative_to(package.parent).as_posix()}/`", ""]
+        for path in sorted(folder.glob("*.py")):
+            summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+            parts.append(f"- `{path.name}`: {summary}")
+        parts.append("")
+    return "\n".join(parts)
+
+
+PAGES = {"methods.md": markdown, "map.md": map_markdown}
+
+
+def stale(folder: Path, package: Path = PACKAGE) -> list[Path]:
+    """Returns the generated pages in a folder that differ from what they would be now."""
+    paths = {folder / name: make(package) for name, make in PAGES.items()}
+    return [path for path, text in paths.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m mien.methods", description="Writes the generated pages into a folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is not current")
+    options = parser.parse_args()
+    old = stale(options.folder)
+    for path in old:
+        if options.check:
+            print(f"{path} is not current. Write it with: python -m mien.methods {options.folder}", file=sys.stderr)
+        else:
+            path.write_text(PAGES[path.name](PACKAGE), encoding="utf-8")
+            print(f"wrote {path}")
+    return 1 if options.check and old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

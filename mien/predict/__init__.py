@@ -1,0 +1,1 @@
+"""A model to predictions, without torch."""

@@ -1,0 +1,194 @@
+"""Recipes: a YAML file plus overrides, checked section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+
+from mien.errors import RecipeError, did_you_mean
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Named(BaseModel):
+    """A thing on a shelf: its file's name, or `module:Name` for one outside, and its arguments."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as written; whoever builds the thing checks them against its signature."""
+        return dict(self.model_extra or {})
+
+    @model_serializer
+    def _write(self) -> dict[str, Any]:
+        return {"name": self.name, **self.arguments}
+
+
+class Splits(_Section):
+    """Which split of the table plays which part; the owner's test split is never named."""
+
+    train: str = "train"
+    select: str | None = "select"
+    calibrate: str | None = "calibrate"
+    report: str | None = "report"
+
+    @model_validator(mode="after")
+    def _never_test(self) -> Self:
+        if "test" in (self.train, self.select, self.calibrate, self.report):
+            raise ValueError("names the test split, which no training may see")
+        return self
+
+
+class Data(_Section):
+    """The table to learn from."""
+
+    table: Path
+    root: Path | None = None
+    label: str = "label"
+    splits: Splits = Splits()
+
+
+class Model(_Section):
+    """The whole model: encoder, head and what happens to the pixels before."""
+
+    encoder: Named
+    image_size: int = Field(ge=8, le=1024)
+    channels: Literal[1, 3] = 1
+    pixels: Literal["per_image", "imagenet"] = "per_image"
+    head: Named | None = None
+
+
+class Start(_Section):
+    """The model folder whose weights the training starts from."""
+
+    encoder: Path
+    head: bool = False
+
+
+class Optimizer(_Section):
+    """AdamW and its schedule; `lr` is the peak rate, whatever the batch size."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = Field(gt=0)
+    min_lr: float = Field(1e-6, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.05, ge=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    warmup_epochs: float = Field(5, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float | None = None
+
+
+class Train(_Section):
+    """How long, how large, how exact."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(128, ge=1)
+    accumulate: int = Field(1, ge=1)
+    sampler: Literal["uniform"] = "uniform"
+    precision: str = "32-true"
+    ema: float | None = Field(None, gt=0, lt=1)
+    seed: int = 0
+    devices: int = Field(1, ge=1)
+    checkpoint_steps: int = Field(200, ge=1)
+    max_broken_share: float = Field(0.01, ge=0, le=1)
+    memory_gb: float = Field(8, gt=0)
+
+
+class Choose(_Section):
+    """What decides, on the select split, which epoch becomes the model."""
+
+    by: Literal["vote_accuracy", "accuracy", "last"] = "last"
+
+
+class Recipe(_Section):
+    """One training, in full."""
+
+    data: Data
+    candidates: Named | None = None
+    model: Model
+    views: dict[str, dict[str, Any]]
+    start: Start | None = None
+    objective: Named
+    optimizer: Optimizer
+    train: Train
+    choose: Choose = Choose()
+
+    @classmethod
+    def read(cls, path: Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+        """Returns the recipe in a YAML file with overrides such as `{"train.epochs": "3"}` applied.
+
+        Raises:
+            RecipeError: If the file is missing, is not YAML, or a key or value is wrong.
+        """
+        where = f"recipe {path.name}"
+        if not path.is_file():
+            raise RecipeError(f"recipe {path}: no such file. The recipes that come with mien lie in recipes/.")
+        try:
+            content = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{where}: not YAML ({str(error).splitlines()[0]}). Expected sections such as data and train.") from None
+        if not isinstance(content, dict):
+            raise RecipeError(f"{where}: holds {type(content).__name__}. Expected sections such as data, model and train.")
+        for key, text in (overrides or {}).items():
+            _override(content, key, yaml.safe_load(text), where)
+        return cls.from_dict(content, where)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], where: str = "recipe") -> Recipe:
+        """Returns the recipe that a mapping describes.
+
+        Raises:
+            RecipeError: If a key or value is wrong; the message names it and what is known.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise RecipeError(f"{where}: {_sentence(error)}") from None
+
+    def to_yaml(self) -> str:
+        """Returns the resolved recipe, complete and in the order of its sections."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
+
+
+def _override(content: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Sets `a.b.c` in nested mappings; a name standing alone, as in `encoder: vit`, becomes a mapping first."""
+    *sections, last = key.split(".")
+    place = content
+    for section in sections:
+        inner = place.get(section)
+        if inner is None or isinstance(inner, str):
+            inner = place[section] = {"name": inner} if isinstance(inner, str) else {}
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{where}: --{key} reaches into {section}, which is {inner!r}. Expected a section.")
+        place = inner
+    place[last] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    """Returns the first of pydantic's errors as a sentence with the key, what was expected, found and known."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        section: Any = Recipe
+        for part in first["loc"][:-1]:
+            annotation = section.model_fields[str(part)].annotation
+            choices = [annotation, *getattr(annotation, "__args__", ())]
+            section = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+        return f"{key} is not a known key. {did_you_mean(str(first['loc'][-1]), section.model_fields)}"
+    if first["type"] == "missing":
+        return f"{key} is missing. Add it, or start from a recipe in recipes/."
+    return f"{key} is {first['input']!r}. {first['msg']}."

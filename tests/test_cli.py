@@ -1,0 +1,325 @@
+"""The shell: what loads, what is refused and with which code, what goes to stdout, and what each command calls."""
+
+import json
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mien import __version__, cli, methods
+from mien.data.readers import drawn
+from mien.data.table import SampleTable
+from mien.errors import MienError, RecipeError, RunError, TableError, WeightsError
+from mien.predict.predictions import Predictions
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def replace(monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Puts one function in place of a module, so that a command can be seen to call it."""
+
+    def put(module: str, name: str, function: Any) -> None:
+        stand_in = types.ModuleType(module)
+        setattr(stand_in, name, function)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+
+    return put
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tables") / "drawn.parquet"
+    drawn.read(faces=60, seed=1).write(path)
+    return path
+
+
+def predictions_for(table: SampleTable) -> Predictions:
+    """Always the class with most votes."""
+    probs = np.eye(len(table.classes), dtype=np.float32)[table.class_votes.argmax(1)]
+    return Predictions(tuple(table.samples), probs, table.classes)
+
+
+# ---------------------------------------------------------------------- loading
+
+
+@pytest.mark.parametrize("tokens", [["--help"], ["train", "--help"], ["data", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(tokens: list[str]) -> None:
+    code = (
+        "import sys; from mien.cli import main; code = main(sys.argv[1:]); sys.stdout.flush()\n"
+        "heavy = {'torch', 'pyarrow', 'numpy', 'onnxruntime', 'pydantic', 'yaml', 'PIL', 'jinja2'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *tokens], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_help_lists_every_command_with_what_it_does(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("demo", "data", "candidates", "train", "predict", "evaluate", "methods", "doctor"):
+        assert any(line.strip("│ ").startswith(f"{name} ") and len(line.split()) > 4 for line in shown.splitlines()), name
+
+
+def test_version_is_the_package_s(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_python_m_mien_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "mien", "trian"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert 'Did you mean "train"?' in done.stderr
+
+
+# ---------------------------------------------------------------------- overrides
+
+
+def trained(replace: Callable, tokens: list[str]) -> tuple[int, list[tuple]]:
+    calls: list[tuple] = []
+    replace("mien.learn.run", "train", lambda *given, **named: calls.append((*given, named)))
+    return cli.main(["train", *tokens]), calls
+
+
+def test_a_recipe_s_values_are_given_by_dotted_flags(replace: Callable, capsys: pytest.CaptureFixture) -> None:
+    tokens = ["recipe.yaml", "--objective.threshold", "0.4", "--train.epochs", "3", "--out", "runs/x"]
+    code, calls = trained(replace, tokens)
+    flags = {"resume": False, "dry_run": False, "overwrite": False}
+    assert code == 0
+    assert calls == [(Path("recipe.yaml"), {"objective.threshold": "0.4", "train.epochs": "3"}, Path("runs/x"), flags)]
+    assert capsys.readouterr().out == f"wrote {Path('runs/x')}\n"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "overrides"),
+    [
+        (["--train.batch_size=64"], {"train.batch_size": "64"}),
+        (["--optimizer.lr", "1e-3"], {"optimizer.lr": "1e-3"}),
+        (["--optimizer.betas", "[0.9, 0.95]"], {"optimizer.betas": "[0.9, 0.95]"}),
+        (["--model.head.layers", "3", "--views.weak.flip", "-0.5"], {"model.head.layers": "3", "views.weak.flip": "-0.5"}),
+        (["--objective.name=mine:Mine=2"], {"objective.name": "mine:Mine=2"}),
+        (["--start.encoder", ""], {"start.encoder": ""}),
+        (["--train.seed", "1", "--train.seed", "2"], {"train.seed": "2"}),
+    ],
+)
+def test_overrides_arrive_as_written_wherever_they_stand(replace: Callable, tokens: list[str], overrides: dict) -> None:
+    for order in ([*tokens, "recipe.yaml", "--out", "x"], ["recipe.yaml", "--out", "x", "--resume", *tokens]):
+        code, calls = trained(replace, order)
+        assert (code, calls[0][:2]) == (0, (Path("recipe.yaml"), overrides))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["recipe.yaml", "--out", "x", "--rseume"], "Did you mean --resume?"),
+        (["recipe.yaml", "--out", "x", "--epochs", "3"], "--epochs"),
+        (["recipe.yaml", "--train.epochs", "3"], "--out"),
+        (["recipe.yaml", "--train.epochs", "--out", "x"], "--train.epochs has no value"),
+        (["recipe.yaml", "--out", "x", "--train.epochs"], "--train.epochs has no value"),
+        (["recipe.yaml", "another.yaml", "--out", "x"], "another.yaml"),
+    ],
+)
+def test_a_wrong_flag_is_refused(replace: Callable, tokens: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    code, calls = trained(replace, tokens)
+    assert (code, calls) == (2, [])
+    assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_names_nothing_as_written(replace: Callable, capsys: pytest.CaptureFixture) -> None:
+    code, calls = trained(replace, ["recipe.yaml", "--out", "x", "--dry-run"])
+    assert (code, calls[0][-1]["dry_run"], capsys.readouterr().out) == (0, True, "")
+
+
+# ---------------------------------------------------------------------- exit codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (RecipeError("recipe a.yaml: no such file."), 2, "mien: recipe a.yaml: no such file.\n"),
+        (RunError("run x exists."), 2, "mien: run x exists.\n"),
+        (TableError("table t: no rows."), 3, "mien: table t: no rows.\n"),
+        (WeightsError("model m: no such folder."), 3, "mien: model m: no such folder.\n"),
+        (MienError("anything else."), 1, "mien: anything else.\n"),
+        (KeyboardInterrupt(), 130, "mien: interrupted\n"),
+        (
+            ModuleNotFoundError("No module named 'timm'", name="timm.models"),
+            1,
+            'mien: this needs timm.models, which is not installed. Get it with: pip install "mien[train]"\n',
+        ),
+    ],
+)
+def test_each_failure_has_its_code_and_one_line(
+    error: BaseException, code: int, message: str, replace: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*given: object, **named: object) -> None:
+        raise error
+
+    replace("mien.learn.run", "train", fail)
+    assert cli.main(["train", "recipe.yaml", "--out", "x"]) == code
+    assert capsys.readouterr() == ("", message)
+
+
+def test_a_module_that_no_extra_brings_is_a_defect(replace: Callable) -> None:
+    def fail(*given: object, **named: object) -> None:
+        raise ModuleNotFoundError("No module named 'nowhere'", name="nowhere")
+
+    replace("mien.learn.run", "train", fail)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["train", "recipe.yaml", "--out", "x"])
+
+
+# ---------------------------------------------------------------------- each command
+
+
+def test_drawn_faces_go_from_import_to_candidate_sets(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["data", "import", "drawn", "--faces", "60", "--seed", "3", "--out", "a.parquet"]) == 0
+    assert cli.main(["candidates", "votes", "a.parquet", "--at-least", "3", "--out", "b.parquet"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "wrote a.parquet: 60 faces\nwrote b.parquet: 60 faces\n"
+    assert "step candidates, name votes, at_least 3, without 0\n" in shown.err
+    made = SampleTable.read("b.parquet")
+    votes = made.class_votes
+    expected = ((votes >= 3) | (votes == votes.max(1, keepdims=True))) & (votes > 0)
+    np.testing.assert_array_equal(made.candidates, expected)
+    assert cli.main(["candidates", "describe", "b.parquet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 60
+
+
+def test_nothing_is_overwritten_unasked(table: Path, capsys: pytest.CaptureFixture) -> None:
+    Path("out.parquet").write_text("mine")
+    for overwrite, code in (([], 3), (["--overwrite"], 0)):
+        assert cli.main(["candidates", "votes", str(table), "--out", "out.parquet", *overwrite]) == code
+    assert "exists" in capsys.readouterr().err
+    assert len(SampleTable.read("out.parquet")) == 60
+
+
+def test_ferplus_without_a_folder_is_refused(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["data", "import", "ferplus", "--out", "a.parquet"]) == 2
+    assert "--root is missing" in capsys.readouterr().err
+    assert cli.main(["data", "import", "ferplus", "--root", "nowhere", "--out", "a.parquet"]) == 3
+    assert not Path("a.parquet").exists()
+
+
+def test_a_check_s_json_is_json_alone_and_its_code_says_whether_all_is_there(
+    table: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert cli.main(["data", "check", str(table), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 60
+    broken = SampleTable.read(table)
+    broken = broken.with_column("image", [b"no picture", *broken.values("image")[1:]])
+    broken.write("broken.parquet")
+    assert cli.main(["data", "check", "broken.parquet"]) == 3
+
+
+class Answering:
+    """A predictor that remembers which faces it was asked about."""
+
+    asked: list[str]
+
+    @classmethod
+    def load(cls, model: Path) -> "Answering":
+        return cls()
+
+    def predict(self, table: SampleTable, *, done: Callable[[int], None]) -> Predictions:
+        Answering.asked = table.samples
+        return predictions_for(table)
+
+
+def test_predict_asks_about_one_split_and_keeps_the_answers(
+    table: Path, replace: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    replace("mien.predict.predictor", "Predictor", Answering)
+    tokens = ["predict", str(table), "--model", "model", "--out", "p.parquet"]
+    report = SampleTable.read(table).in_split("report").samples
+    assert cli.main(tokens) == 0
+    assert capsys.readouterr().out == f"wrote p.parquet: {len(report)} faces\n"
+    assert Answering.asked == report == list(Predictions.read("p.parquet").samples)
+    Answering.asked = []
+    assert cli.main(tokens) == 2
+    assert Answering.asked == [], "the model was asked although the answers could not be kept"
+
+
+def test_a_split_that_does_not_exist_is_refused(table: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["predict", str(table), "--model", "m", "--out", "p.parquet", "--split", "reprot"]) == 2
+    assert "report" in capsys.readouterr().err
+
+
+def test_evaluate_gives_json_alone_on_stdout_and_a_page(table: Path, capsys: pytest.CaptureFixture) -> None:
+    rows = SampleTable.read(table)
+    predictions_for(rows).write("p.parquet")
+    tokens = ["evaluate", "p.parquet", "--data", str(table), "--label", "label_true", "--json", "--page", "page.html"]
+    assert cli.main(tokens) == 0
+    shown = capsys.readouterr()
+    numbers = json.loads(shown.out)["numbers"]
+    right = rows.class_votes.argmax(1) == rows.labels("label_true")
+    assert numbers["accuracy"]["value"] == pytest.approx(right.mean())
+    assert numbers["accuracy"]["n"] == 60
+    assert shown.err == "wrote page.html\n"
+    assert "</html>" in Path("page.html").read_text(encoding="utf-8")
+    assert cli.main(tokens) == 2, "the page exists"
+
+
+def test_evaluate_judges_one_split_of_the_predictions(table: Path, capsys: pytest.CaptureFixture) -> None:
+    rows = SampleTable.read(table)
+    predictions_for(rows).write("p.parquet")
+    tokens = ["evaluate", "p.parquet", "--data", str(table), "--label", "label_true", "--json"]
+    assert cli.main([*tokens, "--split", "report"]) == 0
+    assert json.loads(capsys.readouterr().out)["numbers"]["coverage"]["n"] == len(rows.in_split("report")) < 60
+
+
+def test_evaluate_asks_a_model_about_the_report_split(table: Path, replace: Callable, capsys: pytest.CaptureFixture) -> None:
+    replace("mien.predict.predictor", "Predictor", Answering)
+    Path("model").mkdir()
+    assert cli.main(["evaluate", "model", "--data", str(table), "--label", "label_true"]) == 0
+    assert Answering.asked == SampleTable.read(table).in_split("report").samples
+    assert "Vote accuracy" in capsys.readouterr().out
+
+
+def test_demo_ends_with_the_report(replace: Callable, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    replace("mien.demo", "demo", lambda out, faces: out / f"{faces}.html")
+    assert cli.main(["demo", "--out", "here", "--faces", "500", "--open"]) == 0
+    assert capsys.readouterr().out == f"wrote {Path('here/500.html')}\n"
+    assert opened == [Path("here/500.html").absolute().as_uri()]
+
+
+def test_methods_shows_the_shelf_one_method_and_one_s_own(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["methods", "--json"]) == 0
+    assert [method["name"] for method in json.loads(capsys.readouterr().out)] == [method.name for method in methods.shelf()]
+    assert cli.main(["methods", "proden"]) == 0
+    assert "Lv et al." in capsys.readouterr().out
+    Path("mine.py").write_text("class Mine(Objective):\n    '''Nothing at all.'''\n    learns_from = 'votes'\n")
+    assert cli.main(["methods", "mine:Mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["summary"] == "Nothing at all."
+    assert cli.main(["methods", "prodne"]) == 2
+    assert "Did you mean proden?" in capsys.readouterr().err
+
+
+def test_doctor_s_json_is_json_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("mien.doctor._accelerators", lambda: None)
+    assert cli.main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mien"] == __version__
+
+
+@pytest.mark.parametrize("tokens", [["methods"], ["methods", "--json"]])
+def test_a_reader_that_stops_reading_is_no_defect(tokens: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "mien", *tokens], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
