@@ -48,7 +48,7 @@ class Splits(_Section):
     @model_validator(mode="after")
     def _never_test(self) -> Self:
         if "test" in (self.train, self.select, self.calibrate, self.report):
-            raise ValueError("names the test split, which no training may see")
+            raise ValueError("no training may see the test split; use train, select, calibrate or report")
         return self
 
 
@@ -99,7 +99,7 @@ class Train(_Section):
     batch_size: int = Field(128, ge=1)
     accumulate: int = Field(1, ge=1)
     sampler: Literal["uniform"] = "uniform"
-    precision: str = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     ema: float | None = Field(None, gt=0, lt=1)
     seed: int = 0
     devices: int = Field(1, ge=1)
@@ -140,11 +140,17 @@ class Recipe(_Section):
         try:
             content = yaml.safe_load(path.read_text())
         except yaml.YAMLError as error:
-            raise RecipeError(f"{where}: not YAML ({str(error).splitlines()[0]}). Expected sections such as data and train.") from None
+            raise RecipeError(
+                f"{where}: not YAML ({str(error).splitlines()[0]}). Expected sections such as data and train."
+            ) from None
         if not isinstance(content, dict):
             raise RecipeError(f"{where}: holds {type(content).__name__}. Expected sections such as data, model and train.")
         for key, text in (overrides or {}).items():
-            _override(content, key, yaml.safe_load(text), where)
+            try:
+                value = yaml.safe_load(text)
+            except yaml.YAMLError:
+                raise RecipeError(f"{where}: --{key} is {text!r}. Expected a YAML value; put quotes around a text.") from None
+            _override(content, key, value, where)
         return cls.from_dict(content, where)
 
     @classmethod
@@ -191,4 +197,4 @@ def _sentence(error: ValidationError) -> str:
         return f"{key} is not a known key. {did_you_mean(str(first['loc'][-1]), section.model_fields)}"
     if first["type"] == "missing":
         return f"{key} is missing. Add it, or start from a recipe in recipes/."
-    return f"{key} is {first['input']!r}. {first['msg']}."
+    return f"{key} is {first['input']!r}. {first['msg'].removeprefix('Value error, ').capitalize()}."

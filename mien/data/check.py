@@ -33,7 +33,7 @@ def require_images(table: SampleTable) -> None:
         first = table.image_path(missing[0])
         raise TableError(
             f"table, root {table.root}: {len(missing)} of {total} images are not there (first: {first}). "
-            "If the folder moved, pass the new one as --root."
+            "If the folder moved, pass the new one as --root (to mien train as --data.root)."
         )
 
 

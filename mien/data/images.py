@@ -36,14 +36,18 @@ def decode(
     try:
         image = _open(picture)
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{name}: {image.width} × {image.height} pixels. Expected at most {MAX_PIXELS:,}; shrink it first.")
+            raise ImageError(
+                f"{name}: {image.width} × {image.height} pixels. Expected at most {MAX_PIXELS:,}; shrink it first."
+            )
         image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
     except ImageError:
         raise
     except Exception as error:  # Pillow's plug-ins raise whatever their format's parser met
         raise ImageError(f"{name}: not a readable picture ({type(error).__name__}: {error}). Remove or replace it.") from None
     if box is not None and not (0 <= box[0] < box[2] <= image.width and 0 <= box[1] < box[3] <= image.height):
-        raise ImageError(f"{name}: box {tuple(box)} is not inside {image.width} × {image.height}. Expected left, top, right, bottom.")
+        raise ImageError(
+            f"{name}: box {tuple(box)} is not inside {image.width} × {image.height}. Expected left, top, right, bottom."
+        )
     if size is not None and (box is not None or image.size != (size, size)):
         cut = (box[0], box[1], box[2], box[3]) if box is not None else None
         image = image.resize((size, size), Image.Resampling.BILINEAR, box=cut, reducing_gap=2.0)  # box filter first
@@ -93,7 +97,7 @@ def load_images(
         for row in rows:
             stored = inside[row].as_py() if inside is not None else None
             try:
-                picture = stored if stored is not None else root / paths[row]
+                picture = stored if stored is not None else root / str(paths[row])
                 images[row] = decode(picture, channels=channels, size=size, box=boxes[row], name=samples[row])
             except ImageError as error:
                 broken[samples[row]] = str(error)

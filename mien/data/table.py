@@ -155,10 +155,14 @@ class SampleTable:
         try:
             columns = pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise TableError(f"table {path}: not a Parquet file ({error}). Expected a table made by mien data import.") from None
+            raise TableError(
+                f"table {path}: not a Parquet file ({error}). Expected a table made by mien data import."
+            ) from None
         found = (columns.schema.metadata or {}).get(b"mien")
         if found is None:
-            raise TableError(f"table {path}: Parquet, but not a mien table (no class names in it). Make one with: mien data import …")
+            raise TableError(
+                f"table {path}: Parquet, but not a mien table (no class names in it). Make one with: mien data import …"
+            )
         about = json.loads(found)
         if about["version"] > FORMAT_VERSION:
             raise TableError(f"table {path}: format {about['version']}, this mien reads up to {FORMAT_VERSION}. Upgrade mien.")
@@ -198,7 +202,9 @@ class SampleTable:
         }
         partial = path.with_name(path.name + ".partial")
         try:
-            pq.write_table(self.columns.replace_schema_metadata({b"mien": json.dumps(about).encode()}), partial, compression="zstd")
+            pq.write_table(
+                self.columns.replace_schema_metadata({b"mien": json.dumps(about).encode()}), partial, compression="zstd"
+            )
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -214,7 +220,7 @@ class SampleTable:
     @property
     def samples(self) -> list[str]:
         """The N sample ids."""
-        return self.columns["sample"].to_pylist()
+        return [str(sample) for sample in self.columns["sample"].to_pylist()]
 
     @property
     def splits(self) -> np.ndarray:
@@ -304,12 +310,14 @@ class SampleTable:
             table = table.with_column("votes", moved)
         if (candidates := self.candidates) is not None:
             none = np.zeros(len(self), bool)
-            table = table.with_column("candidates", np.stack([candidates[:, place[n]] if n in place else none for n in names], 1))
+            table = table.with_column(
+                "candidates", np.stack([candidates[:, place[n]] if n in place else none for n in names], 1)
+            )
         return table
 
     def image_path(self, row: int) -> Path:
         """Returns where the image of one row lies."""
-        return (self.root or Path()) / self.columns["path"][row].as_py()
+        return (self.root or Path()) / str(self.columns["path"][row].as_py())
 
 
 def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
@@ -346,7 +354,9 @@ def _check(table: SampleTable) -> None:
     if len(set(table.classes)) != len(table.classes) or len(table.classes) < 2:
         raise TableError(f"classes are {table.classes}. Expected two or more different names.")
     if table.vote_names and table.vote_names[: len(table.classes)] != table.classes:
-        raise TableError(f"vote names start with {table.vote_names[: len(table.classes)]}. Expected the classes {table.classes} first.")
+        raise TableError(
+            f"vote names start with {table.vote_names[: len(table.classes)]}. Expected the classes {table.classes} first."
+        )
     if "sample" not in names:
         raise TableError(f"there is no column sample. The table has: {', '.join(names)}.")
     counts = pc.value_counts(columns["sample"])

@@ -16,7 +16,7 @@ class Batch(NamedTuple):
         label: (B,) int64, -1 where a sample has none, or null.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs here
     keys: Tensor
     views: dict[str, Tensor]
     targets: Tensor | None = None

@@ -55,7 +55,9 @@ def the_class(module: types.ModuleType) -> type:
     """Returns the one public class that a shelf's file defines."""
     found = [c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__ and n[0] != "_"]
     if len(found) != 1:
-        raise RecipeError(f"{module.__name__} defines {len(found)} public classes. Expected exactly one: the file's name is its name.")
+        raise RecipeError(
+            f"{module.__name__} defines {len(found)} public classes. Expected exactly one: the file's name is its name."
+        )
     return found[0]
 
 

@@ -29,7 +29,7 @@ class _Shipped(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits (B, K), or pooled features (B, D) of a model without a head."""
-        return self.model(images).logits if self.model.head is not None else self.model.encode(images).pooled  # type: ignore[no-any-return]
+        return self.model(images).logits if self.model.head is not None else self.model.encode(images).pooled
 
 
 def write_model(folder: Path, model: FaceModel, config: ModelConfig, card: str, images: np.ndarray) -> ModelConfig:
@@ -92,9 +92,10 @@ def _parity(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> 
         found = session.run([output], {"images": images[:count]})[0]
         difference = max(difference, float(np.abs(found - expected).max()))
         largest = max(largest, float(np.abs(expected).max()))
-    if not difference <= TOLERANCE * max(1.0, largest):
+    allowed = TOLERANCE * max(1.0, largest)
+    if not difference <= allowed:
         raise WeightsError(
-            f"model {path.parent}: ONNX and torch differ by {difference:.2g}. Expected at most {TOLERANCE * max(1.0, largest):.2g}; "
+            f"model {path.parent}: ONNX and torch differ by {difference:.2g}. Expected at most {allowed:.2g}; "
             "report this with the versions that mien doctor prints."
         )
     return {"difference": difference, "largest": largest}

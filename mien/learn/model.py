@@ -63,6 +63,7 @@ class Pixels(nn.Module):
         self.register_buffer("grey", grey[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Returns the pixels that the encoder expects."""
         images = images.float()
         if self.channels == 1 and images.shape[1] == 3:
             images = (images * self.grey).sum(1, keepdim=True)
@@ -102,7 +103,7 @@ class FaceModel(nn.Module):
     @property
     def gives(self) -> frozenset[str]:
         """What an objective may rely on: what the encoder gives and what the head gives."""
-        return self.encoder.gives | (self.head.gives if self.head is not None else frozenset())  # type: ignore[operator, return-value]
+        return frozenset(self.encoder.gives) | frozenset(self.head.gives if self.head is not None else ())  # type: ignore[arg-type]
 
     def encode(self, images: Tensor, *, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Features:
         """Returns the features of (B, C, H, W) pixels.
@@ -113,12 +114,24 @@ class FaceModel(nn.Module):
             mask_token: (D,) that replaces hidden patches before positions are added; null leaves them out.
         """
         pixels = self.pixels(images)
-        return self.encoder(pixels) if mask is None else self.encoder(pixels, mask=mask, mask_token=mask_token)
+        features: Features = self.encoder(pixels) if mask is None else self.encoder(pixels, mask=mask, mask_token=mask_token)
+        return features
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Returns the head's output for (B, C, H, W) pixels."""
         assert self.head is not None, "this model has no head"
         return self.head(self.encode(images))  # type: ignore[no-any-return]
+
+
+def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Returns scaled dot-product attention of (B, heads, L, D / heads), in float32 on a CPU.
+
+    There torch's bfloat16 attention takes several times as long as float32's, where matrix products take half.
+    """
+    if queries.device.type != "cpu" or queries.dtype == torch.float32:
+        return F.scaled_dot_product_attention(queries, keys, values)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(queries.float(), keys.float(), values.float())
 
 
 def sincos_2d(height: int, width: int, depth: int) -> Tensor:

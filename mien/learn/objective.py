@@ -96,7 +96,7 @@ class Objective(nn.Module):
 
 def cross_entropy_to(weights: Tensor, logits: Tensor) -> Tensor:
     """Returns () the mean over rows of −Σ_k weights_k · log softmax(logits)_k."""
-    return -(weights * torch.log_softmax(logits, 1)).sum(1).mean()
+    return -(weights * logits.float().log_softmax(1)).sum(1).mean()
 
 
 def uniform_over(candidates: Tensor) -> Tensor:
@@ -106,4 +106,4 @@ def uniform_over(candidates: Tensor) -> Tensor:
 
 def softmax_inside(logits: Tensor, candidates: Tensor) -> Tensor:
     """Returns (B, K) probabilities restricted to the candidate set: rows sum to 1, zero outside."""
-    return logits.masked_fill(candidates == 0, -torch.inf).softmax(1)
+    return logits.float().masked_fill(candidates == 0, -torch.inf).softmax(1)

@@ -37,11 +37,12 @@ class Run:
     # ------------------------------------------------------------------ starting
 
     def start(self, recipe: Recipe, about: dict[str, Any]) -> None:
-        """Makes the folder and writes recipe, environment and the list of samples."""
-        (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        """Makes the folder, in place of an earlier run's, and writes recipe, environment and the list of samples."""
+        if (self.folder / "recipe.yaml").is_file():
+            shutil.rmtree(self.folder)
         self.write_text("recipe.yaml", recipe.to_yaml())
         self.write_json("environment.json", environment())
-        self.write_json("data.json", about)
+        self.write_json("data.json", about)  # last: a run with it can be resumed
 
     def refuse_if_exists(self, *, resume: bool, overwrite: bool) -> None:
         """Checks that the folder is free, is to be continued, or may be replaced.
@@ -49,28 +50,37 @@ class Run:
         Raises:
             RunError: Where it is none of these.
         """
-        if resume and not (self.folder / "recipe.yaml").is_file():
+        if resume and not (self.folder / "data.json").is_file():
             raise RunError(f"run {self.folder}: there is no run to resume. Start it without --resume.")
-        if not resume and self.folder.exists() and any(self.folder.iterdir()):
+        if not resume and self.folder.exists() and (self.folder.is_file() or any(self.folder.iterdir())):
             if not overwrite:
                 raise RunError(f"run {self.folder} exists. Choose another --out, or pass --resume or --overwrite.")
             if not (self.folder / "recipe.yaml").is_file():
                 raise RunError(f"run {self.folder} holds something that is no run. Nothing is deleted; choose another --out.")
-            shutil.rmtree(self.folder)
 
-    def check_same(self, recipe: Recipe, about: dict[str, Any]) -> None:
-        """Checks that a run is continued with its own recipe and its own samples.
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Checks that a run is continued with its own recipe.
 
         Raises:
-            RunError: Naming the key or the sample that differs.
+            RunError: Naming the key that differs.
         """
-        before, now = _flat(Recipe.read(self.folder / "recipe.yaml").model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+        before, now = (
+            _flat(Recipe.read(self.folder / "recipe.yaml").model_dump(mode="json")),
+            _flat(recipe.model_dump(mode="json")),
+        )
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 raise RunError(
                     f"run {self.folder}: {key} was {before.get(key)!r} when it started and is {now.get(key)!r} now. "
                     "Resume with the same recipe, or start a new run."
                 )
+
+    def check_samples(self, about: dict[str, Any]) -> None:
+        """Checks that a run is continued with its own list of samples, and with the same pictures broken.
+
+        Raises:
+            RunError: Naming the first sample that differs.
+        """
         known = json.loads((self.folder / "data.json").read_text())
         if known["hash"] != about["hash"]:
             pairs = zip(known["samples"] + [None], about["samples"] + [None], strict=False)
@@ -78,6 +88,13 @@ class Run:
             raise RunError(
                 f"run {self.folder}: sample {row} of the training list was {old!r} when it started and is {new!r} now. "
                 "Resume with the same table, or start a new run."
+            )
+        broken = known.get("broken", {})
+        for sample in sorted(broken.keys() ^ about["broken"].keys()):
+            before, now = ("broken", "readable") if sample in broken else ("readable", "broken")
+            raise RunError(
+                f"run {self.folder}: the picture of {sample} was {before} when it started and is {now} now. "
+                "Resume with the same pictures, or start a new run."
             )
 
     # ------------------------------------------------------------------ writing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import lightning_fabric
 import numpy as np
 import torch
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from mien.data.check import require_images
 from mien.data.images import load_images
@@ -61,6 +62,8 @@ def train(
     run = Run(out)
     if not dry_run:
         run.refuse_if_exists(resume=resume, overwrite=overwrite) if _is_first_process() else None
+        if resume:
+            run.check_recipe(recipe)
         if resume and (out / "DONE").is_file():
             say(f"run {out} is finished already")
             return run
@@ -71,6 +74,7 @@ def train(
     rows = training_list(table, recipe, objective.learns_from)
     model = FaceModel.from_config(recipe.model.model_dump(), table.classes if recipe.model.head else ())
     check_needs(recipe, model, objective, rows)
+    check_choice(recipe, table)
     if recipe.start is not None:
         start_from(model, recipe.start)
     if dry_run:
@@ -78,20 +82,22 @@ def train(
         return run
     fabric = _fabric(recipe)
     require_images(table)
-    images, held_out, good = _load(recipe, rows, table)
-    if fabric.is_global_zero and not resume:
-        run.start(recipe, rows.about())
-    fabric.barrier()
+    images, held_out, broken = _load(recipe, rows, table)
+    about = {**rows.about(), "broken": broken}
     if resume:
-        run.check_same(recipe, rows.about())
+        run.check_samples(about)
     say(f"{len(rows.table):,} faces to learn from, {rows.left_out:,} left out for want of {objective.learns_from}")
     data = rows.data
     objective.bind(model, data)
     faces = Faces(images, data.targets, data.label, recipe.train.seed, objective.views, recipe.views)
-    shown = {split: held_out[split] for split in ("select", "report") if split in held_out}
+    shown = {split: faces_of for split, faces_of in held_out.items() if split != "calibrate"}
+    good = torch.tensor([row for row, sample in enumerate(rows.table.samples) if sample not in broken])
     trainer = Trainer(recipe, run, fabric, model, objective, faces, good, rows.table.samples, shown)
     if resume and run.checkpoint.is_file():
         trainer.resume()
+    elif fabric.is_global_zero and not resume:
+        run.start(recipe, about)
+    fabric.barrier()
     trainer.fit()
     if fabric.is_global_zero:
         finish(run, recipe, rows, held_out, images)
@@ -108,13 +114,38 @@ def check_needs(recipe: Recipe, model: FaceModel, objective: Objective, rows: Tr
     check_views(objective.views, recipe.views)
     if objective.learns_from != "images" and model.head is None:
         raise RecipeError(f"model.head is null, but {recipe.objective.name} learns classes. Name a head, such as linear.")
-    given = model.gives | ({"votes"} if rows.data.votes is not None else set()) | ({"label"} if rows.data.label is not None else set())
+    given = (
+        model.gives
+        | ({"votes"} if rows.data.votes is not None else set())
+        | ({"label"} if rows.data.label is not None else set())
+    )
     for need in sorted(objective.needs - given):
         makers = _who_gives(need)
         what = f"Use {' or '.join(makers)}" if makers else f"Use a table with {need}"
-        raise RecipeError(f"objective {recipe.objective.name} needs {need!r}, which neither this model nor the data gives. {what}.")
+        raise RecipeError(
+            f"objective {recipe.objective.name} needs {need!r}, which neither this model nor the data gives. {what}."
+        )
     if recipe.choose.by != "last" and (model.head is None or recipe.data.splits.select is None):
         raise RecipeError(f"choose.by is {recipe.choose.by!r}, which needs a head and data.splits.select. Use choose.by: last.")
+
+
+def check_choice(recipe: Recipe, table: SampleTable) -> None:
+    """Checks that the select split has what an epoch is chosen by.
+
+    Raises:
+        RecipeError: If none of its faces has votes, or none a label.
+    """
+    by = recipe.choose.by
+    if by == "last":
+        return
+    chosen = table.in_split(str(recipe.data.splits.select))
+    votes, label = chosen.class_votes, chosen.labels(recipe.data.label) if recipe.data.label in chosen else None
+    has = votes if by == "vote_accuracy" else None if label is None else label >= 0
+    if has is None or not has.any():
+        raise RecipeError(
+            f"choose.by is {by!r}, but none of the {len(chosen)} faces of split {recipe.data.splits.select!r} has "
+            f"{'votes' if by == 'vote_accuracy' else 'a label'}. Use choose.by: last, or another table."
+        )
 
 
 def _who_gives(need: str) -> list[str]:
@@ -150,35 +181,46 @@ def start_from(model: FaceModel, start: Start) -> None:
 
 
 def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:
-    """Returns Fabric, launched; buffers are not broadcast, since each rank keeps its memories equal by itself."""
-    several = recipe.train.devices > 1
-    strategy: Any = DDPStrategy(broadcast_buffers=False) if several else "auto"
-    fabric = lightning_fabric.Fabric(devices=recipe.train.devices, strategy=strategy, precision=recipe.train.precision)  # type: ignore[arg-type]
+    """Returns Fabric, launched; buffers are not broadcast, since each rank keeps its memories equal by itself.
+
+    Raises:
+        RecipeError: If torchrun has started another number of processes on this machine than the recipe names.
+    """
+    devices = recipe.train.devices
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", devices))  # torchrun sets it, Fabric's own launcher does not
+    machines = int(os.environ["WORLD_SIZE"]) // here if "LOCAL_WORLD_SIZE" in os.environ else 1
+    if here != devices:
+        raise RecipeError(
+            f"train.devices is {devices}, but {here} processes were started on this machine. Pass --train.devices {here}."
+        )
+    strategy: Any = DDPStrategy(broadcast_buffers=False) if devices * machines > 1 else "auto"
+    precision: Any = recipe.train.precision
+    fabric = lightning_fabric.Fabric(devices=devices, num_nodes=machines, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
 
 
 def _is_first_process() -> bool:
     """Tells the process that makes the folder from those that a launcher starts beside it."""
-    import os
-
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
-def _load(recipe: Recipe, rows: TrainingList, table: SampleTable) -> tuple[np.ndarray, dict[str, EvaluationFaces], torch.Tensor]:
-    """Returns the training pictures, the held-out splits, and the rows of the training list that can be read."""
-    held_out = {}
+def _load(
+    recipe: Recipe, rows: TrainingList, table: SampleTable
+) -> tuple[np.ndarray, dict[str, EvaluationFaces], dict[str, str]]:
+    """Returns the training pictures, the held-out splits, and why the samples that cannot be read cannot."""
+    held_out, all_broken = {}, {}
     for part in ("select", "calibrate", "report"):
         split = getattr(recipe.data.splits, part)
         if split is not None and recipe.model.head is not None and len(chosen := table.in_split(split)):
             pictures, broken = _pictures(recipe, chosen, part)
+            all_broken |= broken
             keep = ~np.isin(np.array(chosen.samples, object), list(broken))
             kept = chosen.take(keep)
             label = kept.labels(recipe.data.label) if recipe.data.label in kept else None
             held_out[part] = EvaluationFaces(kept.samples, pictures[keep], label, kept.class_votes)
     images, broken = _pictures(recipe, rows.table, "train")
-    good = torch.tensor([row for row, sample in enumerate(rows.table.samples) if sample not in broken])
-    return images, held_out, good
+    return images, held_out, all_broken | broken
 
 
 def _pictures(recipe: Recipe, table: SampleTable, part: str) -> tuple[np.ndarray, dict[str, str]]:

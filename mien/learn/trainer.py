@@ -121,6 +121,8 @@ class Trainer:
             RunError: If the loss is no longer finite.
         """
         epochs, steps = self.recipe.train.epochs, self.plan.steps
+        if self.fabric.is_global_zero:
+            self.run.forget_after(self.step_done)
         with (
             _interruption() as interrupted,
             ProgressLine(epochs * steps, str(self.run.folder), done=self.step_done) as line,
@@ -132,13 +134,16 @@ class Trainer:
                     self.step_done = epoch * steps + place + 1
                     line.label = f"{self.run.folder} epoch {epoch + 1}/{epochs}"
                     line.update(self.step_done, loss=float(self.sums["loss"]) / (place + 1))
-                    if interrupted():
+                    # All ranks stop at the same step, whichever was told.
+                    stop = bool(sum_over_ranks(torch.tensor(float(interrupted()), device=self.fabric.device)))
+                    if place + 1 == steps:
+                        self._end_epoch(epoch)
+                    elif stop or self.step_done % self.recipe.train.checkpoint_steps == 0:
                         self._save()
+                    if stop:
+                        self.fabric.barrier()  # the first rank may still be writing
                         say(f"stopped at step {self.step_done}; go on with --resume")
                         raise KeyboardInterrupt
-                    if self.step_done % self.recipe.train.checkpoint_steps == 0 and place + 1 < steps:
-                        self._save()
-                self._end_epoch(epoch)
 
     def _one_step(self, parts: list[MicroBatch], epoch: int) -> None:
         """Does one optimizer step from this rank's micro-batches."""
@@ -159,7 +164,8 @@ class Trainer:
             seen.append((batch, loss))
         if not torch.isfinite(self.sums["loss"]):
             raise RunError(
-                f"run {self.run.folder}, step {self.step_done}: the loss is no longer finite. Lower optimizer.lr or set optimizer.clip."
+                f"run {self.run.folder}, step {self.step_done}: the loss is no longer finite. "
+                "Lower optimizer.lr or set optimizer.clip."
             )
         if self.recipe.optimizer.clip is not None:
             self.fabric.clip_gradients(self.step, self.optimizer, max_norm=self.recipe.optimizer.clip)
@@ -236,8 +242,10 @@ class Trainer:
 
     def _seed(self, micro_batch: int) -> None:
         """Seeds torch for dropout and drop-path from (seed, step, micro-batch, rank)."""
-        place = ((self.recipe.train.seed * 0x10001 + self.step_done) * 0x10001 + micro_batch) * 0x10001 + self.fabric.global_rank
-        torch.manual_seed(int(mix(torch.tensor(place))) & 0x7FFFFFFFFFFFFFFF)
+        place = (
+            (self.recipe.train.seed * 0x10001 + self.step_done) * 0x10001 + micro_batch
+        ) * 0x10001 + self.fabric.global_rank
+        torch.manual_seed(int(mix(torch.tensor(place % 2**63))) & 0x7FFFFFFFFFFFFFFF)  # int64 holds 63 bits
 
     def _add(self, numbers: dict[str, float | Tensor], share: float) -> None:
         for name, value in numbers.items():
@@ -257,7 +265,6 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.values if self.ema is not None else None,
             "step": self.step_done,
-            "steps_per_epoch": self.plan.steps,
             "sums": sums,
             "best": self.best,
         }
@@ -268,14 +275,8 @@ class Trainer:
 
         Raises:
             WeightsError: If it is missing or damaged.
-            RunError: If pictures have become readable or unreadable since.
         """
         state = checkpoint.load(self.run.checkpoint, self.fabric.device)
-        if state["steps_per_epoch"] != self.plan.steps:
-            raise RunError(
-                f"run {self.run.folder}: an epoch had {state['steps_per_epoch']} steps and has {self.plan.steps} now, since other "
-                "pictures can be read. Bring the pictures back, or start a new run."
-            )
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -284,8 +285,6 @@ class Trainer:
         self.step_done, self.best = state["step"], state["best"]
         # The sums of all ranks were saved; one rank takes them up.
         self.sums = state["sums"] if self.fabric.is_global_zero else {name: value * 0 for name, value in state["sums"].items()}
-        if self.fabric.is_global_zero:
-            self.run.forget_after(self.step_done)
 
 
 @torch.no_grad()
@@ -305,7 +304,7 @@ def predict_logits(model: FaceModel, images: np.ndarray, device: torch.device) -
 def _interruption() -> Iterator[Any]:
     """Yields a function that says whether Ctrl-C or SIGTERM has come; a second one ends the process as usual."""
     asked: list[int] = []
-    before = {}
+    before: dict[int, Any] = {}
 
     def note(number: int, frame: Any) -> None:
         asked.append(number)
@@ -320,5 +319,5 @@ def _interruption() -> Iterator[Any]:
     try:
         yield lambda: bool(asked)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -58,10 +58,15 @@ def training_list(table: SampleTable, recipe: Recipe, learns_from: LearnsFrom) -
     Raises:
         TableError: If there is none.
     """
+    if recipe.data.label != "label" and recipe.data.label not in table:
+        columns = ", ".join(table.columns.column_names)
+        raise TableError(
+            f"table {recipe.data.table.name}: data.label {recipe.data.label!r} is not a column. The table has: {columns}."
+        )
     split = table.in_split(recipe.data.splits.train)
     label = split.labels(recipe.data.label) if recipe.data.label in split else None
     votes, class_votes, candidates = split.votes, split.class_votes, split.candidates
-    has = {
+    has: Any = {
         "images": np.ones(len(split), bool),
         "label": label >= 0 if label is not None else None,
         "votes": class_votes.sum(1) > 0 if class_votes is not None else None,
@@ -69,8 +74,10 @@ def training_list(table: SampleTable, recipe: Recipe, learns_from: LearnsFrom) -
     }[learns_from]
     if has is None or not has.any():
         raise TableError(
-            f"table {recipe.data.table.name}: none of the {len(split)} rows of split {recipe.data.splits.train!r} has {learns_from}. "
-            + {"candidates": "Add a candidates section to the recipe, or run: mien candidates …"}.get(learns_from, "Use another table.")
+            f"table {recipe.data.table.name}: of {len(split)} rows in {recipe.data.splits.train} none has {learns_from}. "
+            + {"candidates": "Add a candidates section to the recipe, or run: mien candidates …"}.get(
+                learns_from, "Use another table."
+            )
         )
     chosen = split.take(has)
     targets = None

@@ -98,7 +98,9 @@ def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]])
             raise RecipeError(f"views.{_section(name)} is missing; the objective asks for the view {name!r}. Add the section.")
 
 
-def make_views(images: Tensor, keys: Tensor, names: Sequence[str], sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
+def make_views(
+    images: Tensor, keys: Tensor, names: Sequence[str], sections: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Tensor]:
     """Returns the views that an objective asks for, by name.
 
     "weak" is a draw of the section `weak`, "weak_flipped" the mirror image of the same draw, "strong_2" a second draw of

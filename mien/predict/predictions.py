@@ -63,7 +63,7 @@ class Predictions:
     @property
     def answered(self) -> np.ndarray:
         """(M,) bool: the faces with an answer."""
-        return np.asarray(self.status, object) == "ok"
+        return np.array([one == "ok" for one in self.status], bool)
 
     @property
     def positions(self) -> np.ndarray:
@@ -120,8 +120,11 @@ class Predictions:
             column = self.probs[:, place].astype(np.float16 if half else np.float32)
             table = table.set_column(table.schema.get_field_index(f"prob_{name}"), f"prob_{name}", pa.array(column))
         partial = path.with_name(path.name + ".partial")
-        pq.write_table(table.replace_schema_metadata({b"mien": json.dumps(about).encode()}), partial, compression="zstd")
-        os.replace(partial, path)
+        try:
+            pq.write_table(table.replace_schema_metadata({b"mien": json.dumps(about).encode()}), partial, compression="zstd")
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path | str) -> Predictions:
@@ -138,15 +141,16 @@ class Predictions:
             about = json.loads((table.schema.metadata or {})[b"mien"])
             classes = tuple(about["classes"])
             probs = np.stack([np.asarray(table[f"prob_{name}"], np.float32) for name in classes], 1)
+            samples, status = (tuple(table[name].to_pylist()) for name in ("sample", "status"))
         except (pa.ArrowInvalid, KeyError, OSError):
             raise TableError(f"predictions {path}: not a file of predictions. Make one with: mien predict …") from None
         label_sets = None
         if "label_set" in table.column_names:
-            label_sets = np.array([[name in (row or ()) for name in classes] for row in table["label_set"].to_pylist()], bool)
+            sets = table["label_set"].to_pylist()
+            label_sets = np.array([[name in (row or ()) for name in classes] for row in sets], bool).reshape(probs.shape)
         boxes = None
         if "box" in table.column_names:
-            boxes = np.array([row or [np.nan] * 4 for row in table["box"].to_pylist()], np.float32)
-        samples, status = (tuple(table[name].to_pylist()) for name in ("sample", "status"))
+            boxes = np.array([row or [np.nan] * 4 for row in table["box"].to_pylist()], np.float32).reshape(-1, 4)
         return cls(samples, probs, classes, label_sets, status, boxes, about["model"])
 
 

@@ -30,45 +30,49 @@ class TimmEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if not timm.is_model(model):
-            raise RecipeError(f"encoder {model!r} is neither on mien's shelf nor timm's. {did_you_mean(model, timm.list_models())[:200]}")
+            raise RecipeError(
+                f"encoder {model!r} is neither on mien's shelf nor timm's. {did_you_mean(model, timm.list_models())[:200]}"
+            )
         accepted = inspect.signature(timm.model_entrypoint(model)).parameters
         sizes: dict[str, Any] = {"img_size": image_size} | ({"patch_size": patch} if patch else {})
         if "kwargs" not in accepted and not set(sizes) <= set(accepted):
             sizes = {}
         try:
-            self.net = timm.create_model(model, num_classes=0, in_chans=channels, drop_path_rate=drop_path, **sizes)
+            self.body = timm.create_model(model, num_classes=0, in_chans=channels, drop_path_rate=drop_path, **sizes)
         except TypeError:  # convolutional networks take any size and have no patches
-            self.net = timm.create_model(model, num_classes=0, in_chans=channels, drop_path_rate=drop_path)
-        self.width = int(self.net.num_features)
-        self.is_vit = isinstance(self.net, VisionTransformer)
+            self.body = timm.create_model(model, num_classes=0, in_chans=channels, drop_path_rate=drop_path)
+        body: Any = self.body
+        self.width = int(body.num_features)
+        self.is_vit = isinstance(body, VisionTransformer)
         self.gives = frozenset({"masking", "levels"}) if self.is_vit else frozenset({"levels"})
-        self.patch = self.net.patch_embed.patch_size[0] if self.is_vit else None
-        self.grid = self.net.patch_embed.grid_size[0] if self.is_vit else None
+        self.patch = body.patch_embed.patch_size[0] if self.is_vit else None
+        self.grid = body.patch_embed.grid_size[0] if self.is_vit else None
 
     def forward(self, pixels: Tensor, *, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Features:
         return self._vit(pixels, mask, mask_token) if self.is_vit else self._map(pixels)
 
     def _vit(self, pixels: Tensor, mask: Tensor | None, mask_token: Tensor | None) -> Features:
-        net = self.net
-        tokens = net.patch_embed(pixels)  # (B, L, D)
+        body: Any = self.body
+        tokens = body.patch_embed(pixels)  # (B, L, D)
         if mask is not None and mask_token is not None:
             tokens = torch.where(mask[..., None], mask_token.to(tokens.dtype), tokens)
-        tokens = net.norm_pre(net.patch_drop(net._pos_embed(tokens)))
-        special = net.num_prefix_tokens
+        tokens = body.norm_pre(body.patch_drop(body._pos_embed(tokens)))
+        special = body.num_prefix_tokens
         if mask is not None and mask_token is None:
             visible = tokens[:, special:][~mask].reshape(len(mask), -1, self.width)
             tokens = torch.cat([tokens[:, :special], visible], 1)
         levels = []
-        for block in net.blocks:
+        for block in body.blocks:
             tokens = block(tokens)
             levels.append(tokens[:, special:])
-        tokens = net.norm(tokens)[:, special:]
+        tokens = body.norm(tokens)[:, special:]
         whole = mask is None or mask_token is not None
-        square = tokens.transpose(1, 2).unflatten(2, net.patch_embed.grid_size) if whole else None  # (B, D, h, w)
+        square = tokens.transpose(1, 2).unflatten(2, body.patch_embed.grid_size) if whole else None  # (B, D, h, w)
         return Features(tokens, square, tokens.mean(1), tuple(levels))
 
     def _map(self, pixels: Tensor) -> Features:
-        last = self.net.forward_features(pixels)
+        body: Any = self.body
+        last = body.forward_features(pixels)
         if last.ndim == 3:
             return Features(last, None, last.mean(1), (last,))
         if last.shape[1] != self.width:  # channels last, as in Swin

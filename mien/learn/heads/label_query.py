@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mien.learn.model import Features, HeadOutput, sincos_2d
+from mien.learn.model import Features, HeadOutput, attention, sincos_2d
 
 
 class LabelQuery(nn.Module):
@@ -58,7 +58,8 @@ class LabelQuery(nn.Module):
         grid = features.map.shape[2:] if features.map is not None else (tokens.shape[1], 1)
         places = tokens + sincos_2d(grid[0], grid[1], tokens.shape[2]).to(tokens)
         queries = (self.queries * self.scale)[None]  # (1, K, D)
-        target = torch.zeros_like(queries).expand(len(tokens), -1, -1)  # (B, K, D)
+        # A `len` would be frozen into the exported graph; a shape stays open.
+        target = torch.zeros_like(queries).expand(tokens.shape[0], -1, -1)  # (B, K, D)
         for layer in self.layers:
             target = layer(target, queries, tokens, places)
         logits = (self.norm(target) * self.weight).sum(2) + self.bias
@@ -78,12 +79,13 @@ class _Layer(nn.Module):
 
     def forward(self, target: Tensor, queries: Tensor, tokens: Tensor, places: Tensor) -> Tensor:
         asked = self._split(self.ask(target + queries))
-        found = F.scaled_dot_product_attention(asked, self._split(self.offer(places)), self._split(self.carry(tokens)))
+        found = attention(asked, self._split(self.offer(places)), self._split(self.carry(tokens)))
         target = self.norm_1(target + self._drop(self.project(found.transpose(1, 2).flatten(2))))
-        return self.norm_2(target + self._drop(self.narrow(self._drop(F.relu(self.widen(target))))))  # type: ignore[no-any-return]
+        target = target + self._drop(self.narrow(self._drop(F.relu(self.widen(target)))))
+        return self.norm_2(target)
 
     def _split(self, vectors: Tensor) -> Tensor:
-        return vectors.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, L, D / heads)
+        return vectors.reshape(*vectors.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, L, D / heads)
 
     def _drop(self, vectors: Tensor) -> Tensor:
         return F.dropout(vectors, self.dropout, self.training)

@@ -109,7 +109,7 @@ class Revision(Objective):
 
 
 def revise(weights: Tensor, confidence: Tensor, threshold: float, normalise: bool) -> Tensor:
-    """Returns (B, K) label weights after eqs. 3 and 4: one-hot where the best class leads the second by more than the threshold.
+    """Returns (B, K) label weights after eqs. 3 and 4: one-hot where the best class leads by more than the threshold.
 
     Args:
         weights: (B, K) C: rows sum to 1, zero outside the candidate set.
@@ -127,11 +127,11 @@ def revise(weights: Tensor, confidence: Tensor, threshold: float, normalise: boo
 
 
 def uniformity_loss(queries: Tensor, temperature: float) -> Tensor:
-    """Returns () eq. 2 without its diagonal: (1/K) Σ_i log Σ_{j≠i} exp(t_i · t_j / τ), t the unit vectors along the queries (K, D).
+    """Returns () eq. 2 without its diagonal: (1/K) Σ_i log Σ_{j≠i} exp(t_i · t_j / τ), t_i along the queries (K, D).
 
     The smallest value, log(K − 1) − 1 / (τ (K − 1)), is taken by the simplex equiangular tight frame.
     """
     units = F.normalize(queries, dim=1)
-    cosines = units @ units.T  # (K, K)
+    cosines = (units[:, None] * units[None]).sum(2)  # (K, K); a matrix product would lose digits in mixed precision
     itself = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
     return (cosines / temperature).masked_fill(itself, -torch.inf).logsumexp(1).mean()
