@@ -70,18 +70,23 @@ def import_(
         owner: Whose layout: the extracted folders of FERPlus, or faces that mien draws itself.
         out: Parquet file to write.
         root: ferplus: the folder that holds FER2013Train and FER2013Valid.
-        rule: ferplus: how a face's votes become its label.
+        rule: How a face's votes become its label.
         faces: drawn: how many.
         seed: Seed of the splits; for drawn faces of everything.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import drawn, ferplus
+    from mien.data.rules import apply_rule
+    from mien.data.split import split
 
     if owner == "ferplus" and root is None:
         raise RecipeError(
             "data import ferplus: --root is missing. Expected the folder that holds FER2013Train and FER2013Valid."
         )
-    table = ferplus.read(root, rule=rule, seed=seed) if root and owner == "ferplus" else drawn.read(faces=faces, seed=seed)
+    if root and owner == "ferplus":
+        table = ferplus.read(root, rule=rule, seed=seed)
+    else:
+        table = split(apply_rule(drawn.read(faces=faces, seed=seed), rule), seed=seed)
     _write(table, out, overwrite)
 
 

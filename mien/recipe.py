@@ -197,4 +197,5 @@ def _sentence(error: ValidationError) -> str:
         return f"{key} is not a known key. {did_you_mean(str(first['loc'][-1]), section.model_fields)}"
     if first["type"] == "missing":
         return f"{key} is missing. Add it, or start from a recipe in recipes/."
-    return f"{key} is {first['input']!r}. {first['msg'].removeprefix('Value error, ').capitalize()}."
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key} is {first['input']!r}. {message[0].upper()}{message[1:]}."

@@ -17,6 +17,7 @@ from mien.data.check import require_images
 from mien.data.images import load_images
 from mien.data.table import SampleTable
 from mien.errors import ImageError, RecipeError, WeightsError
+from mien.evaluate import evaluate, write_page
 from mien.learn import checkpoint
 from mien.learn.build import find, find_class
 from mien.learn.export import read_model, write_model
@@ -100,7 +101,7 @@ def train(
     fabric.barrier()
     trainer.fit()
     if fabric.is_global_zero:
-        finish(run, recipe, rows, held_out, images)
+        finish(run, recipe, table, rows, held_out, images)
     fabric.barrier()
     return run
 
@@ -209,7 +210,8 @@ def _load(
     recipe: Recipe, rows: TrainingList, table: SampleTable
 ) -> tuple[np.ndarray, dict[str, EvaluationFaces], dict[str, str]]:
     """Returns the training pictures, the held-out splits, and why the samples that cannot be read cannot."""
-    held_out, all_broken = {}, {}
+    held_out: dict[str, EvaluationFaces] = {}
+    all_broken: dict[str, str] = {}
     for part in ("select", "calibrate", "report"):
         split = getattr(recipe.data.splits, part)
         if split is not None and recipe.model.head is not None and len(chosen := table.in_split(split)):
@@ -250,8 +252,15 @@ def _describe(recipe: Recipe, model: FaceModel, rows: TrainingList) -> None:
     print(f"memory for weights   {trained * 4 * 5 / 1e9:.2f} GB (weights, gradients, AdamW's two moments, average)")
 
 
-def finish(run: Run, recipe: Recipe, rows: TrainingList, held_out: dict[str, EvaluationFaces], images: np.ndarray) -> None:
-    """Writes the chosen model, its calibration and its predictions, and marks the run as done."""
+def finish(
+    run: Run,
+    recipe: Recipe,
+    table: SampleTable,
+    rows: TrainingList,
+    held_out: dict[str, EvaluationFaces],
+    images: np.ndarray,
+) -> None:
+    """Writes the chosen model, its calibration, its predictions and their report, and marks the run as done."""
     classes = rows.table.classes if recipe.model.head else ()
     model = FaceModel.from_config(recipe.model.model_dump(), classes)
     best = checkpoint.load(run.best)
@@ -273,9 +282,12 @@ def finish(run: Run, recipe: Recipe, rows: TrainingList, held_out: dict[str, Eva
     shipped = Predictor(config, lambda faces: predict_logits(model, faces, device), f"{run.folder.name}@{best['epoch']}")
     for split in ("select", "report"):
         if split in held_out:
-            faces = held_out[split]
-            predictions = shipped.from_logits(faces.samples, shipped.logits(faces.images))
+            predictions = shipped.predict(table.in_split(getattr(recipe.data.splits, split)))  # broken pictures have a row too
             predictions.write(run.folder / "predictions" / f"{split}.parquet", overwrite=True)
+            if split == "report" and (recipe.data.label in table or table.votes is not None):
+                report = evaluate(predictions, table, label=recipe.data.label)
+                run.write_text("report/report.json", report.to_json() + "\n")
+                write_page(run.folder / "report" / "report.html", report, run=run.folder, table=table)
     run.write_json("DONE", {"epoch": best["epoch"], "chosen_by": best["by"], "score": best["score"]})
 
 

@@ -1,0 +1,87 @@
+import json
+import shutil
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from mien.errors import WeightsError
+from mien.learn import export
+from mien.learn.export import TOLERANCE, read_model, write_model
+from mien.learn.model import FaceModel
+from mien.predict.model_folder import ModelConfig
+
+ENCODER = {"name": "vit_small_48", "width": 32, "depth": 1, "heads": 2, "stem": "conv"}
+CONFIG = {"encoder": ENCODER, "image_size": 16, "channels": 1, "pixels": "per_image", "head": {"name": "label_query", "heads": 2}}
+CLASSES = ("a", "b", "c")
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 1, 16, 16), dtype=np.uint8)
+
+
+def written(folder, **changes):
+    torch.manual_seed(0)
+    model = FaceModel.from_config({**CONFIG, **changes}, () if changes.get("head", 1) is None else CLASSES)
+    config = ModelConfig(model.config, model.classes, 16, 1, temperature=1.5)
+    return model, write_model(folder, model, config, "# Card", IMAGES)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "model"
+    return folder, *written(folder)
+
+
+def run_onnx(folder, images):
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    assert [entry.name for entry in session.get_inputs()] == ["images"]
+    return {entry.name: value for entry, value in zip(session.get_outputs(), session.run(None, {"images": images}), strict=True)}
+
+
+def test_onnx_gives_the_logits_of_torch_for_batches_of_any_size(shipped):
+    folder, model, config = shipped
+    for count in (1, 2, 5, 7):
+        expected = model(torch.from_numpy(IMAGES[:count])).logits.detach().numpy()
+        found = run_onnx(folder, IMAGES[:count])
+        assert list(found) == ["logits"]
+        np.testing.assert_allclose(found["logits"], expected, atol=TOLERANCE * max(1, np.abs(expected).max()))
+    assert config.parity["difference"] <= TOLERANCE * max(1, config.parity["largest"])
+
+
+def test_a_model_read_from_its_folder_or_run_gives_the_same_logits(shipped):
+    folder, model, config = shipped
+    for place in (folder, folder.parent):
+        again, read = read_model(place)
+        assert read == config and again.classes == CLASSES and read.temperature == 1.5
+        assert torch.equal(again.eval()(torch.from_numpy(IMAGES)).logits, model(torch.from_numpy(IMAGES)).logits)
+
+
+def test_weights_of_another_hash_are_refused(shipped, tmp_path):
+    folder = shutil.copytree(shipped[0], tmp_path / "model")
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    with pytest.raises(WeightsError, match=r"model\.safetensors has SHA-256 .* config\.json says"):
+        read_model(folder)
+
+
+def test_a_model_without_a_head_gives_pooled_features(tmp_path):
+    model, _ = written(tmp_path, head=None)
+    found = run_onnx(tmp_path, IMAGES[:3])
+    assert list(found) == ["pooled"]
+    expected = model.encode(torch.from_numpy(IMAGES[:3])).pooled.detach()
+    np.testing.assert_allclose(found["pooled"], expected, atol=1e-4)
+
+
+def test_a_model_whose_onnx_says_something_else_is_refused_and_left_without_a_config(tmp_path, monkeypatch, shipped):
+    monkeypatch.setattr(export, "_export", lambda path, *rest: shutil.copy(shipped[0] / "model.onnx", path))
+    torch.manual_seed(1)
+    other = FaceModel.from_config(CONFIG, CLASSES)
+    with pytest.raises(WeightsError, match=r"ONNX and torch differ by .* Expected at most"):
+        write_model(tmp_path, other, ModelConfig(other.config, CLASSES, 16, 1), "# Card", IMAGES)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_the_config_is_complete(shipped):
+    content = json.loads((shipped[0] / "config.json").read_text())
+    assert set(content["files"]) == {"model.onnx", "model.safetensors"}
+    assert (shipped[0] / "README.md").read_text() == "# Card"

@@ -1,0 +1,143 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mien.learn.model import FaceModel
+from mien.learn.objective import Objective
+from mien.learn.optimizer import EMA, layer_of, learning_rate, make_optimizer, num_blocks
+from mien.recipe import Optimizer
+
+ENCODER = {"name": "vit_small_48", "width": 16, "depth": 3, "heads": 2, "stem": "patch"}
+CONFIG = {"encoder": ENCODER, "image_size": 16, "channels": 1, "pixels": "per_image", "head": "linear"}
+
+
+class Projecting(Objective):
+    """Has a parameter of its own and slows the head down."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(4, 4)
+
+    def lr_scale(self, name):
+        return 0.1 if name == "model.head.classify.weight" else 1.0
+
+
+@pytest.fixture
+def model():
+    return FaceModel.from_config(CONFIG, ("a", "b"))
+
+
+def groups(model, objective=None, **section):
+    """Returns the optimizer's group of each parameter, by name."""
+    objective = objective or Objective()
+    optimizer = make_optimizer(model, objective, Optimizer(lr=0.01, **section), fused=False)
+    owner = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    named = [("model." + n, p) for n, p in model.named_parameters()]
+    named += [("objective." + n, p) for n, p in objective.named_parameters()]
+    return {name: owner.get(id(parameter)) for name, parameter in named}
+
+
+def test_the_rate_decays_with_the_distance_from_the_head(model):
+    found = {name: group["scale"] for name, group in groups(model, Projecting(), layer_decay=0.5).items()}
+    expected = {
+        "model.encoder.patch_embed.weight": 0.5**4,
+        "model.encoder.pos_embed": 0.5**4,
+        "model.encoder.blocks.0.qkv.weight": 0.5**3,
+        "model.encoder.blocks.2.narrow.bias": 0.5,
+        "model.encoder.norm.weight": 1.0,
+        "model.head.classify.weight": 0.1,  # by the objective
+        "model.head.classify.bias": 1.0,
+        "objective.project.weight": 1.0,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_vectors_and_biases_do_not_decay(model):
+    found = groups(model, Projecting(), weight_decay=0.3)
+    for name, parameter in [*model.named_parameters(prefix="model"), *Projecting().named_parameters(prefix="objective")]:
+        assert found[name]["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0), name
+
+
+def test_every_trained_parameter_is_in_one_group_and_frozen_ones_in_none(model):
+    model.encoder.requires_grad_(False)
+    found = groups(model)
+    assert {name for name, group in found.items() if group is None} == {
+        f"model.encoder.{name}" for name, _ in model.encoder.named_parameters()
+    }
+    optimizer = make_optimizer(model, Objective(), Optimizer(lr=0.01), fused=False)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("encoder.body.patch_embed.proj.weight", 0),
+        ("encoder.body.cls_token", 0),
+        ("encoder.body.pos_embed", 0),
+        ("encoder.body.blocks.0.attn.qkv.weight", 1),
+        ("encoder.body.blocks.11.mlp.fc1.bias", 12),
+        ("encoder.body.norm.weight", 13),
+        ("head.layers.0.ask.weight", 13),
+        ("head.blocks.0.weight", 13),
+    ],
+)
+def test_parameters_of_timm_and_of_heads_have_their_layer(name, layer):
+    assert layer_of(name, 12) == layer
+
+
+def test_blocks_are_counted_and_networks_without_have_none(model):
+    assert num_blocks(model) == 3 and num_blocks(nn.Linear(2, 2)) == 0
+
+
+# ---------------------------------------------------------------------- the rate of a step
+
+
+def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
+    section = Optimizer(lr=0.8, min_lr=0.2, warmup_epochs=2)
+    rates = [learning_rate(section, step, 10, 12) for step in range(120)]
+    assert rates[0] == pytest.approx(0.8 / 20) and rates[9] == pytest.approx(0.4) and rates[19] == pytest.approx(0.8)
+    assert rates[20] == pytest.approx(0.8)
+    assert rates[20 + 25] == pytest.approx(0.2 + 0.6 * (1 + math.sqrt(0.5)) / 2)
+    assert rates[70] == pytest.approx(0.5)  # half way
+    assert 0.2 < rates[-1] < 0.2 + 1e-3
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_a_warm_up_may_be_a_fraction_of_an_epoch_or_nothing():
+    assert learning_rate(Optimizer(lr=1.0, warmup_epochs=0.5), 3, 10, 5) == pytest.approx(0.8)
+    assert learning_rate(Optimizer(lr=1.0, warmup_epochs=0), 0, 10, 5) == pytest.approx(1.0)
+
+
+def test_a_constant_schedule_stays_at_its_peak_after_the_warm_up():
+    section = Optimizer(lr=0.5, warmup_epochs=1, schedule="constant")
+    assert [learning_rate(section, step, 4, 3) for step in (0, 3, 4, 11)] == pytest.approx([0.125, 0.5, 0.5, 0.5])
+
+
+# ---------------------------------------------------------------------- the moving average
+
+
+def test_the_average_follows_its_equation_and_copies_buffers():
+    module = nn.BatchNorm1d(2)
+    average, expected = EMA(module, 0.5), np.ones(2)
+    for step in range(12):
+        with torch.no_grad():
+            module.weight.copy_(torch.tensor([step, -2.0 * step]))
+            module.running_mean.fill_(step)
+            module.num_batches_tracked.fill_(step)
+        average.update(module, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * np.array([step, -2.0 * step])
+    np.testing.assert_allclose(average.values["weight"], expected, rtol=1e-5)
+    assert average.values["running_mean"].tolist() == [11, 11] and int(average.values["num_batches_tracked"]) == 11
+
+
+def test_the_average_starts_as_a_copy_and_never_touches_the_module():
+    module = nn.Linear(2, 2)
+    before = module.weight.detach().clone()
+    average = EMA(module, 0.9)
+    average.values["weight"].zero_()
+    average.update(module, 0)
+    assert torch.equal(module.weight, before)
