@@ -105,7 +105,5 @@ def _show_truth(predictions: Predictions, table: SampleTable, run: Path) -> None
     unsure = np.array([of_table[sample].sum() > 1 for sample in last["sample"].to_pylist()])
     named = np.array([truth[sample] for sample in last["sample"].to_pylist()], object)
     hits = np.array(table.classes, object)[weights.argmax(1)] == named
-    print(f"true expression predicted on unseen faces           {right:.1%}")
-    print(
-        f"true expression has the largest label weight, of {unsure.sum():,} training faces with several candidates  {hits[unsure].mean():.1%}"
-    )
+    print(f"unseen faces whose true expression is predicted: {right:.1%}")
+    print(f"of {unsure.sum():,} training faces with several candidates the true one has the most weight: {hits[unsure].mean():.1%}")

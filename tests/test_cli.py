@@ -30,6 +30,7 @@ def replace(monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Puts one function in place of a module, so that a command can be seen to call it."""
 
     def put(module: str, name: str, function: Any) -> None:
+        assert Path(methods.PACKAGE.parent, *module.split(".")).with_suffix(".py").is_file(), f"there is no {module}"
         stand_in = types.ModuleType(module)
         setattr(stand_in, name, function)
         monkeypatch.setitem(sys.modules, module, stand_in)
@@ -88,7 +89,7 @@ def test_python_m_mien_is_the_command(tmp_path: Path) -> None:
 
 def trained(replace: Callable, tokens: list[str]) -> tuple[int, list[tuple]]:
     calls: list[tuple] = []
-    replace("mien.learn.run", "train", lambda *given, **named: calls.append((*given, named)))
+    replace("mien.learn.train", "train", lambda *given, **named: calls.append((*given, named)))
     return cli.main(["train", *tokens]), calls
 
 
@@ -166,7 +167,7 @@ def test_each_failure_has_its_code_and_one_line(
     def fail(*given: object, **named: object) -> None:
         raise error
 
-    replace("mien.learn.run", "train", fail)
+    replace("mien.learn.train", "train", fail)
     assert cli.main(["train", "recipe.yaml", "--out", "x"]) == code
     assert capsys.readouterr() == ("", message)
 
@@ -175,7 +176,7 @@ def test_a_module_that_no_extra_brings_is_a_defect(replace: Callable) -> None:
     def fail(*given: object, **named: object) -> None:
         raise ModuleNotFoundError("No module named 'nowhere'", name="nowhere")
 
-    replace("mien.learn.run", "train", fail)
+    replace("mien.learn.train", "train", fail)
     with pytest.raises(ModuleNotFoundError):
         cli.main(["train", "recipe.yaml", "--out", "x"])
 

@@ -69,7 +69,9 @@ def check_arguments(function: Any, where: str, arguments: Mapping[str, Any], giv
 def _checked(factory: Any, where: str, arguments: Mapping[str, Any], given: set[str]) -> dict[str, Any]:
     """Returns the arguments converted to the types that the signature states."""
     name = factory.__name__
-    known = {n: p for n, p in inspect.signature(factory).parameters.items() if n not in given and p.kind is not p.VAR_KEYWORD}
+    # Types stay text under `from __future__ import annotations` unless they are evaluated.
+    parameters = inspect.signature(factory, eval_str=True).parameters
+    known = {n: p for n, p in parameters.items() if n not in given and p.kind is not p.VAR_KEYWORD}
     fields: dict[str, Any] = {}
     for key, parameter in known.items():
         annotation = Any if parameter.annotation is parameter.empty else parameter.annotation

@@ -101,6 +101,26 @@ def _parity(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> 
     return {"difference": difference, "largest": largest}
 
 
+def write_start(folder: Path, out: Path) -> None:
+    """Writes a model folder's weights as float16, without ONNX, for trainings to start from: half the size.
+
+    Args:
+        folder: A model folder, or a run that has finished one.
+        out: The new folder.
+
+    Raises:
+        WeightsError: If `folder` is no model folder.
+    """
+    model, config = read_model(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    halves = {n: (t.half() if t.is_floating_point() else t).contiguous() for n, t in model.state_dict().items()}
+    safetensors.torch.save_file(halves, out / "model.safetensors")
+    source = folder / "model" if (folder / "model").is_dir() else folder
+    (out / "README.md").write_text((source / "README.md").read_text())
+    config = replace(config, files={"model.safetensors": sha256(out / "model.safetensors")})
+    (out / "config.json").write_text(config.to_json())
+
+
 def read_model(folder: Path) -> tuple[FaceModel, ModelConfig]:
     """Returns the model of a folder in torch, and its config.
 

@@ -2,7 +2,8 @@
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def num_ranks() -> int:
@@ -24,6 +25,17 @@ def gather_rows(rows: Tensor) -> Tensor:
     gathered = [torch.zeros_like(padded) for _ in range(num_ranks())]
     dist.all_gather(gathered, padded)
     return torch.cat([part[: int(n)] for part, n in zip(gathered, counts, strict=True)])
+
+
+@torch.no_grad()
+def average_running_statistics(module: nn.Module) -> None:
+    """Makes the running statistics of batch normalisation equal on all ranks: their mean."""
+    if num_ranks() == 1:
+        return
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None and layer.running_var is not None:
+            for statistic in (layer.running_mean, layer.running_var):
+                statistic.copy_(sum_over_ranks(statistic) / num_ranks())
 
 
 def sum_over_ranks(numbers: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,8 @@ def check_needs(recipe: Recipe, model: FaceModel, objective: Objective, rows: Tr
         raise RecipeError(
             f"objective {recipe.objective.name} needs {need!r}, which neither this model nor the data gives. {what}."
         )
+    if recipe.choose.by == "vote_accuracy" and rows.data.votes is None:
+        raise RecipeError("choose.by is 'vote_accuracy', but the table has no votes. Use choose.by: accuracy.")
     if recipe.choose.by != "last" and (model.head is None or recipe.data.splits.select is None):
         raise RecipeError(f"choose.by is {recipe.choose.by!r}, which needs a head and data.splits.select. Use choose.by: last.")
 
@@ -293,8 +296,6 @@ def finish(
 
 def _calibrate(config: ModelConfig, faces: EvaluationFaces, logits: np.ndarray) -> ModelConfig:
     """Returns the config with temperature and threshold fitted to the votes, or to labels where there are none."""
-    from dataclasses import replace
-
     if faces.votes is not None and (known := faces.votes.sum(1) > 0).any():
         against, targets = "votes", faces.votes[known] / faces.votes[known].sum(1, keepdims=True)
     elif faces.label is not None and (known := faces.label >= 0).any():

@@ -18,7 +18,7 @@ from mien.errors import RunError
 from mien.evaluate.metrics import vote_accuracy
 from mien.learn import checkpoint
 from mien.learn.batch import Batch
-from mien.learn.gather import sum_over_ranks
+from mien.learn.gather import average_running_statistics, sum_over_ranks
 from mien.learn.loader import Faces, MicroBatch, Plan
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
@@ -180,6 +180,7 @@ class Trainer:
     def _end_epoch(self, epoch: int) -> None:
         """Ends an epoch: objective, log, label weights, held-out faces, checkpoint."""
         progress = self._progress(epoch)
+        average_running_statistics(self.step)
         with torch.no_grad():
             self.objective.epoch_end(self.model, progress)
         names = sorted(self.sums)
@@ -256,7 +257,8 @@ class Trainer:
 
     def _save(self) -> None:
         """Writes the checkpoint: weights, average, optimizer, memories, step, and the present epoch's sums."""
-        sums = {name: sum_over_ranks(self.sums[name].clone()) for name in sorted(self.sums)}
+        average_running_statistics(self.step)
+        sums = {name: sum_over_ranks(self.sums[name]) for name in sorted(self.sums)}
         if not self.fabric.is_global_zero:
             return
         state: dict[str, Any] = {

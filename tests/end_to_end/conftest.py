@@ -21,7 +21,7 @@ def recipe(table: Path, **sections: Any) -> dict[str, Any]:
         "views": {"weak": {"flip": 0.5, "rotate": 10, "shift": 0.05, "erase": 0.2}},
         "objective": {"name": "revision", "warmup_epochs": 1, "threshold": 0.2},
         "optimizer": {"lr": 3.0e-3, "warmup_epochs": 1, "clip": 1.0},
-        "train": {"epochs": 6, "batch_size": 16, "accumulate": 2, "ema": 0.9, "seed": 1_000_003, "checkpoint_steps": 3},
+        "train": {"epochs": 8, "batch_size": 16, "accumulate": 2, "ema": 0.9, "seed": 1_000_003, "checkpoint_steps": 3},
         "choose": {"by": "vote_accuracy"},
     }
     for name, keys in sections.items():

@@ -53,9 +53,10 @@ class TimmEncoder(nn.Module):
 
     def _vit(self, pixels: Tensor, mask: Tensor | None, mask_token: Tensor | None) -> Features:
         body: Any = self.body
-        tokens = body.patch_embed(pixels)  # (B, L, D)
+        tokens = body.patch_embed(pixels)  # (B, L, D), or (B, h, w, D) of models that take pictures of any size
         if mask is not None and mask_token is not None:
-            tokens = torch.where(mask[..., None], mask_token.to(tokens.dtype), tokens)
+            hidden = mask.reshape(*tokens.shape[:-1], 1)
+            tokens = torch.where(hidden, mask_token.to(tokens.dtype), tokens)
         tokens = body.norm_pre(body.patch_drop(body._pos_embed(tokens)))
         special = body.num_prefix_tokens
         if mask is not None and mask_token is None:

@@ -81,11 +81,12 @@ class _Layer(nn.Module):
         asked = self._split(self.ask(target + queries))
         found = attention(asked, self._split(self.offer(places)), self._split(self.carry(tokens)))
         target = self.norm_1(target + self._drop(self.project(found.transpose(1, 2).flatten(2))))
-        target = target + self._drop(self.narrow(self._drop(F.relu(self.widen(target)))))
-        return self.norm_2(target)
+        wide = self._drop(F.relu(self.widen(target)))
+        return self.norm_2(target + self._drop(self.narrow(wide)))  # type: ignore[no-any-return]
 
     def _split(self, vectors: Tensor) -> Tensor:
-        return vectors.reshape(*vectors.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, L, D / heads)
+        split: Tensor = vectors.reshape(*vectors.shape[:2], self.heads, -1)
+        return split.transpose(1, 2)  # (B, heads, L, D / heads)
 
     def _drop(self, vectors: Tensor) -> Tensor:
         return F.dropout(vectors, self.dropout, self.training)
@@ -93,6 +94,6 @@ class _Layer(nn.Module):
 
 def simplex_etf(num_classes: int, width: int) -> Tensor:
     """Returns (K, D) unit vectors with pairwise cosines −1/(K − 1), turned at random; needs D ≥ K."""
-    turn, _ = torch.linalg.qr(torch.randn(width, num_classes))  # (D, K) orthonormal columns
+    turn: Tensor = torch.linalg.qr(torch.randn(width, num_classes))[0]  # (D, K) orthonormal columns
     centred = torch.eye(num_classes) - 1 / num_classes
-    return math.sqrt(num_classes / (num_classes - 1)) * centred @ turn.T
+    return centred @ turn.T * math.sqrt(num_classes / (num_classes - 1))

@@ -1,0 +1,134 @@
+"""Two ranks remember the same and learn what one learns. As a script, under torchrun, this file walks the shelf."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
+
+from mien import methods
+from mien.data.images import load_images
+from mien.data.table import SampleTable
+from mien.errors import RecipeError
+from mien.learn import checkpoint
+from mien.learn.build import find
+from mien.learn.loader import Faces
+from mien.learn.model import FaceModel
+from mien.learn.run import Run
+from mien.learn.train import train
+from mien.learn.trainer import Trainer
+from mien.learn.training_list import training_list
+from mien.predict.predictions import Predictions
+from mien.recipe import Recipe
+
+# Every objective of the shelf with its defaults, unless those would sleep through a short training; further variants below.
+ARGUMENTS = {"maskfeat": {"cell": 4}, "revision": {"warmup_epochs": 0, "threshold": 0.05}}
+VARIANTS = {
+    "revision by the epoch": {"name": "revision", "warmup_epochs": 0, "threshold": 0.05, "granularity": "epoch", "momentum": 0.5},
+}
+TRAINED = [method for method in methods.shelf() if method.kind in ("pretrain", "partial", "supervised")]
+OBJECTIVES = {method.name: {"name": method.name, **ARGUMENTS.get(method.name, {})} for method in TRAINED} | VARIANTS
+
+
+def walk(table: Path, folder: Path, fabric: lightning_fabric.Fabric) -> None:
+    """Trains by each objective for an epoch of uneven steps and keeps what this rank then holds."""
+    rows = SampleTable.read(table)
+    for title, objective in OBJECTIVES.items():
+        kind = find("objective", objective).learns_from
+        head = None if kind == "images" else {"name": "label_query", "layers": 1, "heads": 2, "dropout": 0.0}
+        recipe = Recipe.from_dict(
+            {
+                "data": {"table": str(table)},
+                "model": {"encoder": {"name": "vit_small_48", "width": 16, "depth": 1, "heads": 2, "stem": "patch"}}
+                | {"image_size": 16, "head": head},
+                "views": {name: {"flip": 0.5, "rotate": 10, "erase": 0.5} for name in ("weak", "strong")},
+                "objective": objective,
+                "optimizer": {"lr": 3e-3, "warmup_epochs": 0, "clip": 1.0},
+                "train": {"epochs": 1, "batch_size": 22, "accumulate": 2, "ema": 0.9},
+            }
+        )
+        state = train_on(rows, recipe, folder / f"run of {title}", fabric)
+        checkpoint.save(folder / title / f"{fabric.global_rank} of {fabric.world_size}.pt", state)
+
+
+def train_on(table: SampleTable, recipe: Recipe, folder: Path, fabric: lightning_fabric.Fabric) -> dict[str, Tensor]:
+    """Returns parameters and memories after training; as `train` does it, without what comes before and after."""
+    torch.manual_seed(0)
+    objective = find("objective", recipe.objective)
+    rows = training_list(table, recipe, objective.learns_from)
+    model = FaceModel.from_config(recipe.model.model_dump(), table.classes if recipe.model.head else ())
+    objective.bind(model, rows.data)
+    images, _ = load_images(rows.table, channels=1, size=16)
+    faces = Faces(images, rows.data.targets, rows.data.label, 0, objective.views, recipe.views)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(recipe, Run(folder), fabric, model, objective, faces, torch.arange(len(images)), rows.table.samples, {})
+    trainer.fit()
+    return {f"model.{k}": v for k, v in model.state_dict().items()} | {f"objective.{k}": v for k, v in objective.state_dict().items()}
+
+
+def two_ranks(*command: str) -> None:
+    """Runs a command by torchrun as two processes and waits for them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([*launcher, *command], env=surroundings, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def walked(line: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder per objective with the states of one rank and of both of two."""
+    folder = tmp_path_factory.mktemp("walked")
+    table = candidates_and_votes(line, folder)
+    walk(table, folder, lightning_fabric.Fabric(devices=1, accelerator="cpu"))
+    two_ranks(__file__, str(table), str(folder))
+    return folder
+
+
+def candidates_and_votes(line: Path, folder: Path) -> Path:
+    """A table of 95 training faces, so that steps, ranks and micro-batches are uneven: 19 = 10 + 9 = (5 + 5) + (5 + 4)."""
+    table = SampleTable.read(line / "faces.parquet").in_split("train")
+    labelled = np.flatnonzero(table.labels() >= 0)[:95]
+    table.take(labelled).write(folder / "faces.parquet")
+    return folder / "faces.parquet"
+
+
+def states(walked: Path, title: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    alone, first, second = (checkpoint.load(walked / title / f"{name}.pt") for name in ("0 of 1", "0 of 2", "1 of 2"))
+    return alone, first, second
+
+
+@pytest.mark.parametrize("title", OBJECTIVES)
+def test_memories_and_parameters_are_identical_on_both_ranks(walked: Path, title: str) -> None:
+    _, first, second = states(walked, title)
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.mark.parametrize("title", OBJECTIVES)
+def test_two_ranks_learn_what_one_learns(walked: Path, title: str) -> None:
+    if find("objective", OBJECTIVES[title]).couples_batch:
+        pytest.skip("its loss depends on who shares the batch")
+    alone, first, _ = states(walked, title)
+    for name, expected in alone.items():
+        print(title, name, (first[name] - expected).abs().max())
+    assert 0
+
+
+if __name__ == "__main__":
+    both = lightning_fabric.Fabric(devices=2, accelerator="cpu", strategy=DDPStrategy(broadcast_buffers=False))
+    both.launch()
+    walk(Path(sys.argv[1]), Path(sys.argv[2]), both)
