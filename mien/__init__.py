@@ -1,3 +1,8 @@
 """mien: perceived facial expressions, learned from ambiguous crowd annotations."""
 
+import os
+
 __version__ = "0.1.0"
+
+# ONNX Runtime sends usage data and writes a device id unless told not to before it is first imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

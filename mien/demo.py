@@ -106,4 +106,4 @@ def _show_truth(predictions: Predictions, table: SampleTable, run: Path) -> None
     named = np.array([truth[sample] for sample in last["sample"].to_pylist()], object)
     hits = np.array(table.classes, object)[weights.argmax(1)] == named
     print(f"unseen faces whose true expression is predicted: {right:.1%}")
-    print(f"of {unsure.sum():,} training faces with several candidates the true one has the most weight: {hits[unsure].mean():.1%}")
+    print(f"{unsure.sum():,} training faces with several candidates; the true one has most weight: {hits[unsure].mean():.1%}")

@@ -238,7 +238,8 @@ def import_alone(modules: list[str], folder: Path, source: Path = ROOT) -> dict:
         "for name in sys.argv[1:]: importlib.import_module(name)\n"
         "print('\\n' + json.dumps({'threads': threading.active_count(), 'loaded': sorted(sys.modules)}))"
     )
-    surroundings = {**os.environ, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(source)}
+    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}  # mien's own, in this process
+    surroundings = {**kept, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(source)}
     done = subprocess.run(
         [sys.executable, "-c", code, *modules], cwd=folder, env=surroundings, capture_output=True, text=True, check=False
     )
@@ -261,6 +262,10 @@ def test_importing_has_no_effect(learn: bool, tmp_path: Path) -> None:
     found = import_alone(module_names(learn), tmp_path)
     assert (found["output"], found["files"], found["threads"]) == ("", [], 1)
     assert learn or not TORCH & set(found["loaded"])
+
+
+def test_onnx_runtime_leaves_no_device_id_and_sends_nothing(tmp_path: Path) -> None:
+    assert import_alone(["mien", "onnxruntime"], tmp_path)["files"] == []
 
 
 @pytest.mark.parametrize(

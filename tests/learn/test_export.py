@@ -13,7 +13,13 @@ from mien.learn.model import FaceModel
 from mien.predict.model_folder import ModelConfig
 
 ENCODER = {"name": "vit_small_48", "width": 32, "depth": 1, "heads": 2, "stem": "conv"}
-CONFIG = {"encoder": ENCODER, "image_size": 16, "channels": 1, "pixels": "per_image", "head": {"name": "label_query", "heads": 2}}
+CONFIG = {
+    "encoder": ENCODER,
+    "image_size": 16,
+    "channels": 1,
+    "pixels": "per_image",
+    "head": {"name": "label_query", "heads": 2},
+}
 CLASSES = ("a", "b", "c")
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 1, 16, 16), dtype=np.uint8)
 
@@ -34,7 +40,9 @@ def shipped(tmp_path_factory):
 def run_onnx(folder, images):
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     assert [entry.name for entry in session.get_inputs()] == ["images"]
-    return {entry.name: value for entry, value in zip(session.get_outputs(), session.run(None, {"images": images}), strict=True)}
+    return {
+        entry.name: value for entry, value in zip(session.get_outputs(), session.run(None, {"images": images}), strict=True)
+    }
 
 
 def test_onnx_gives_the_logits_of_torch_for_batches_of_any_size(shipped):

@@ -36,9 +36,7 @@ def revised(weights, scores, threshold, normalise):
 @pytest.mark.parametrize(("normalise", "threshold"), [(False, 0.15), (True, 0.4)], ids=["literal", "normalised"])
 @pytest.mark.parametrize("how", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("reversible", [False, True])
-def test_loss_and_label_weights_follow_the_equations_over_several_updates(
-    told, random, how, normalise, threshold, reversible
-):
+def test_loss_and_label_weights_follow_the_equations_over_several_updates(told, random, how, normalise, threshold, reversible):
     objective = plain(confidence=how, normalise=normalise, threshold=threshold, reversible=reversible)
     model, weights, decided = told(objective, CANDIDATES), over(CANDIDATES), 0
     for _ in range(5):
@@ -105,7 +103,7 @@ def test_momentum_averages_the_confidence_over_visits_from_the_uniform_start(tol
     model, weights, average = told(objective, CANDIDATES), over(CANDIDATES), over(CANDIDATES)
     changes = 0
     for _ in range(12):
-        logits = random.normal(0, 0.3, (6, 4)) + [4, 0, -4, 0]
+        logits = random.normal([4, 0, -4, 0], 0.3, (6, 4))
         average = 0.8 * average + 0.2 * confidence(logits, CANDIDATES, "sigmoid")
         after = revised(weights, average, 0.5, True)
         changes += (after != weights).any()

@@ -1,6 +1,6 @@
 """The pixels of drawn faces: an expression and an individual become a small grey picture.
 
-A face is drawn in its own frame: x to the right and y down from the middle of the head, whose half height is 1. Every shape
+A face is drawn in its own frame: right and down from the middle of the head, whose half height is 1. Every shape
 is a signed distance (negative inside), so that its edge is smooth at any size. Arrays hold B faces of H · W pixels as (B, HW),
 and what describes a face is (B, 1). All sizes, ranges and grey levels are ours, chosen by eye.
 """
@@ -132,14 +132,14 @@ def _faces(expressions: np.ndarray, seed: int) -> Numbers:
 
 
 class _Sheet:
-    """A batch of pictures under the brush: `x`, `y` face coordinates (B, HW), `grey` (B, HW) in 0…1, `edge` (B, 1) softness."""
+    """A batch of pictures under the brush: places `right`, `down` and `grey` in 0…1 are (B, HW), the softness `edge` (B, 1)."""
 
     def __init__(self, face: Numbers, size: int) -> None:
         right, down = _frame(size)
         self.grey: np.ndarray = face["ground"] + face["ground_tilt"] * right
         right, down = right - face["shift_x"], down - face["shift_y"]  # (B, HW)
         cosine, sine = np.cos(face["turn"]) / face["scale"], np.sin(face["turn"]) / face["scale"]
-        self.x, self.y = cosine * right + sine * down, cosine * down - sine * right
+        self.right, self.down = cosine * right + sine * down, cosine * down - sine * right
         self.edge = face["scale"] * size / 2  # pixels in a unit of the face
 
     def paint(self, distance: np.ndarray, grey: np.ndarray | float, strength: np.ndarray | float = 1.0) -> None:
@@ -157,8 +157,8 @@ def _paint(face: Numbers, size: int) -> np.ndarray:
     sheet = _Sheet(face, size)
     _paint_head(sheet, face)
     # Looking aside moves what is in the face, not its outline.
-    sheet.x -= face["yaw"]
-    sheet.y -= face["nod"]
+    sheet.right -= face["yaw"]
+    sheet.down -= face["nod"]
     _paint_lines(sheet, face)
     _paint_mouth(sheet, face)
     _paint_eyes(sheet, face)
@@ -167,43 +167,43 @@ def _paint(face: Numbers, size: int) -> np.ndarray:
 
 def _paint_head(sheet: _Sheet, face: Numbers) -> None:
     """Paints shoulders, hair, ears, skin and beard."""
-    x, y, skin, hair = sheet.x, sheet.y, face["skin"], face["hair"]
-    side, wide = np.abs(x), face["head_wide"]
-    square = y * y
-    behind = np.maximum(side - wide - face["hair_volume"] - 0.04 + 0.3 * square, y - face["hair_long"])
+    right, down, skin, hair = sheet.right, sheet.down, face["skin"], face["hair"]
+    side, wide = np.abs(right), face["head_wide"]
+    square = down * down
+    behind = np.maximum(side - wide - face["hair_volume"] - 0.04 + 0.3 * square, down - face["hair_long"])
     sheet.paint(behind, hair * 0.9, face["hairy"])
-    sheet.paint(np.maximum(side - 0.6 * wide, 0.5 - y), skin * 0.75)
-    sheet.paint(1.1 + 0.25 * side * side - y, face["shirt"])
-    sheet.paint(np.maximum(np.abs(side - wide) - 0.09, np.abs(y + 0.03) - 0.17), skin * 0.85)
-    radius = np.sqrt((x / (wide - face["jaw"] * wide * np.maximum(y, 0) ** 2)) ** 2 + square)  # 1 on the outline
+    sheet.paint(np.maximum(side - 0.6 * wide, 0.5 - down), skin * 0.75)
+    sheet.paint(1.1 + 0.25 * side * side - down, face["shirt"])
+    sheet.paint(np.maximum(np.abs(side - wide) - 0.09, np.abs(down + 0.03) - 0.17), skin * 0.85)
+    radius = np.sqrt((right / (wide - face["jaw"] * wide * np.maximum(down, 0) ** 2)) ** 2 + square)  # 1 on the outline
     outline = (radius - 1) * wide
     sheet.paint(outline, skin * (1.04 - 0.2 * radius * radius))
-    sheet.paint(np.maximum(outline, 0.55 - 0.7 * side * side - y), hair * 0.8, face["beard"])
-    fringe = face["hairline"] + face["hair_part"] * x + face["hair_curve"] * x * x
-    sheet.paint(np.maximum(outline - face["hair_volume"], y - fringe), hair, face["hairy"])
+    sheet.paint(np.maximum(outline, 0.55 - 0.7 * side * side - down), hair * 0.8, face["beard"])
+    fringe = face["hairline"] + face["hair_part"] * right + face["hair_curve"] * right * right
+    sheet.paint(np.maximum(outline - face["hair_volume"], down - fringe), hair, face["hairy"])
 
 
 def _paint_lines(sheet: _Sheet, face: Numbers) -> None:
     """Paints the nose and the lines that an expression draws into the skin."""
-    y, side, dark = sheet.y, np.abs(sheet.x), face["skin"] * 0.45
+    down, side, dark = sheet.down, np.abs(sheet.right), face["skin"] * 0.45
     tip = face["nose_long"]
-    sheet.paint(np.maximum(side - 0.03 - face["nose_wide"] * (y + 0.1), np.abs(y) - tip), face["skin"] * 0.8, 0.6)
-    sheet.paint(np.maximum(side - face["nose_wide"], np.abs(y - tip) - 0.025), dark, 0.9)
-    sheet.paint(np.maximum(np.abs(side - 0.12 - 0.5 * (y - 0.1)) - 0.025, np.abs(y - 0.33) - 0.1), dark, face["fold"])
-    sheet.paint(np.maximum(np.abs(side - 0.06) - 0.025, np.abs(y + 0.36) - 0.1), dark, face["furrow"])
-    sheet.paint(np.maximum(side - 0.13, np.abs(np.abs(y + 0.06) - 0.075) - 0.03), dark, face["wrinkle"])
-    sheet.paint(np.maximum(side - 0.33, np.abs(np.abs(y + 0.6) - 0.07) - 0.02), dark, face["forehead"] * 0.8)
+    sheet.paint(np.maximum(side - 0.03 - face["nose_wide"] * (down + 0.1), np.abs(down) - tip), face["skin"] * 0.8, 0.6)
+    sheet.paint(np.maximum(side - face["nose_wide"], np.abs(down - tip) - 0.025), dark, 0.9)
+    sheet.paint(np.maximum(np.abs(side - 0.12 - 0.5 * (down - 0.1)) - 0.025, np.abs(down - 0.33) - 0.1), dark, face["fold"])
+    sheet.paint(np.maximum(np.abs(side - 0.06) - 0.025, np.abs(down + 0.36) - 0.1), dark, face["furrow"])
+    sheet.paint(np.maximum(side - 0.13, np.abs(np.abs(down + 0.06) - 0.075) - 0.03), dark, face["wrinkle"])
+    sheet.paint(np.maximum(side - 0.33, np.abs(np.abs(down + 0.6) - 0.07) - 0.02), dark, face["forehead"] * 0.8)
 
 
 def _paint_mouth(sheet: _Sheet, face: Numbers) -> None:
     """Paints lips between two parabolas, and what is seen between them."""
     half = face["mouth_size"] * (1 + face["mouth_wide"])
-    across = sheet.x / half  # -1…1 from corner to corner
+    across = sheet.right / half  # -1…1 from corner to corner
     bow = across * across
     smirk = np.maximum(across * face["side"], 0)
     # Height above the middle line, which the corners bend.
-    below = sheet.y - face["mouth_down"] + 0.2 * face["mouth_corner"] * (bow - 0.4) + 0.22 * face["smirk"] * smirk * smirk
-    sheet.paint(np.maximum(np.abs(below + 0.14) - 0.045, np.abs(sheet.x) - 0.25), face["hair"] * 0.8, face["moustache"])
+    below = sheet.down - face["mouth_down"] + 0.2 * face["mouth_corner"] * (bow - 0.4) + 0.22 * face["smirk"] * smirk * smirk
+    sheet.paint(np.maximum(np.abs(below + 0.14) - 0.045, np.abs(sheet.right) - 0.25), face["hair"] * 0.8, face["moustache"])
     opening = 1 - bow * bow
     upper = below + (0.07 * face["mouth_open"] + 0.13 * face["upper_lip"]) * opening
     lower = below - 0.24 * face["mouth_open"] * opening
@@ -216,25 +216,25 @@ def _paint_mouth(sheet: _Sheet, face: Numbers) -> None:
 
 def _paint_eyes(sheet: _Sheet, face: Numbers) -> None:
     """Paints eyes between two lids, brows, and the glasses of some."""
-    x, hair = sheet.x, face["hair"]
-    away = np.abs(x) - face["eye_apart"]  # from the middle of the eye, above 0 outwards
-    below = sheet.y + 0.12
+    right, hair = sheet.right, face["hair"]
+    away = np.abs(right) - face["eye_apart"]  # from the middle of the eye, above 0 outwards
+    below = sheet.down + 0.12
     bow = 1 - (away / face["eye_wide"]) ** 2
     tall = face["eye_tall"] * np.maximum(face["eye_open"], 0.15)
     lids = np.maximum(-below - tall * bow, below - tall * (0.9 - 0.75 * np.clip(face["squint"], 0, 1)) * bow)
     sheet.paint(np.abs(lids) - 0.03, face["skin"] * 0.25)
     sheet.paint(lids, 0.97)
-    seen = x - face["gaze"]
+    seen = right - face["gaze"]
     round_iris = np.sqrt((np.abs(seen) - face["eye_apart"]) ** 2 + (below - 0.01) ** 2) - 0.075
     sheet.paint(np.maximum(round_iris, lids), face["iris"] * 0.5)
 
-    lift = 0.13 * face["brow_lift"] + 0.16 * face["brow_uneven"] * (x * face["side"] > 0)
+    lift = 0.13 * face["brow_lift"] + 0.16 * face["brow_uneven"] * (right * face["side"] > 0)
     line = below + 0.24 + lift - 0.5 * face["brow_slope"] * away + 0.8 * away * away
     brow = np.maximum(np.abs(line) - face["brow_thick"], np.abs(away) - 0.2)
     sheet.paint(brow, np.minimum(hair, face["skin"] * 0.6) * 0.8)
 
     ring = np.abs(np.sqrt(away**2 + (1.15 * below) ** 2) - 0.25) - 0.022
-    bridge = np.maximum(np.abs(below) - 0.022, np.abs(x) - face["eye_apart"] + 0.25)
+    bridge = np.maximum(np.abs(below) - 0.022, np.abs(right) - face["eye_apart"] + 0.25)
     sheet.paint(np.minimum(ring, bridge), 0.08, face["glasses"])
 
 

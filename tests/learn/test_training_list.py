@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from mien.data.table import SampleTable
+from mien.errors import RecipeError, TableError
+from mien.learn.training_list import build_candidates, training_list
+from mien.recipe import Named, Recipe
+
+VOTES = np.array([[3, 1, 0, 0], [0, 0, 0, 5], [2, 2, 0, 1], [1, 0, 3, 0], [9, 0, 0, 0]], np.int16)
+RECIPE = Recipe.from_dict(
+    {
+        "data": {"table": "faces.parquet"},
+        "model": {"encoder": "vit_small_48", "image_size": 48},
+        "views": {"weak": {}},
+        "objective": "cross_entropy",
+        "optimizer": {"lr": 0.1},
+        "train": {"epochs": 1},
+    }
+)
+
+
+@pytest.fixture
+def table():
+    columns = {
+        "sample": ["a", "b", "c", "d", "e"],
+        "split": ["train", "train", "train", "train", "report"],
+        "label": ["x", None, None, "z", "x"],
+        "votes": VOTES,
+        "candidates": np.array([[1, 1, 0], [0, 0, 0], [1, 1, 0], [0, 0, 1], [1, 0, 0]], bool),
+    }
+    return SampleTable.from_columns(columns, classes=("x", "y", "z"), vote_names=("x", "y", "z", "unknown"))
+
+
+@pytest.mark.parametrize(
+    ("learns_from", "samples", "targets", "class_counts"),
+    [
+        ("images", ["a", "b", "c", "d"], None, None),
+        ("label", ["a", "d"], [[1, 0, 0], [0, 0, 1]], [1, 0, 1]),
+        ("votes", ["a", "c", "d"], [[0.75, 0.25, 0], [0.5, 0.5, 0], [0.25, 0, 0.75]], [1.5, 0.75, 0.75]),
+        ("candidates", ["a", "c", "d"], [[1, 1, 0], [1, 1, 0], [0, 0, 1]], [1, 1, 1]),
+    ],
+)
+def test_rows_of_the_training_split_that_have_what_is_learned_from_are_kept(table, learns_from, samples, targets, class_counts):
+    found = training_list(table, RECIPE, learns_from)
+    assert found.table.samples == samples and found.left_out == 4 - len(samples) and found.data.num_samples == len(samples)
+    assert (None if found.data.targets is None else found.data.targets.tolist()) == targets
+    assert (None if found.data.class_counts is None else found.data.class_counts.tolist()) == class_counts
+    rows = ["abcde".index(sample) for sample in samples]
+    assert found.data.votes.tolist() == VOTES[rows].tolist()
+    assert found.data.label.tolist() == [[0, -1, -1, 2, 0][row] for row in rows]
+
+
+def test_what_is_kept_of_a_list_tells_another_order_or_another_sample(table):
+    about = training_list(table, RECIPE, "votes").about()
+    assert about["samples"] == ["a", "c", "d"] and about["num_samples"] == 3 and about["left_out"] == 1
+    turned = training_list(table.take(np.array([2, 0, 3])), RECIPE, "votes").about()
+    fewer = training_list(table.take(np.array([0, 2])), RECIPE, "votes").about()
+    assert len({about["hash"], turned["hash"], fewer["hash"]}) == 3
+
+
+def test_a_table_without_candidates_says_how_to_get_them(table):
+    without = SampleTable.from_columns(
+        {"sample": ["a"], "split": ["train"], "votes": VOTES[:1]}, classes=table.classes, vote_names=table.vote_names
+    )
+    with pytest.raises(TableError, match=r"faces\.parquet: of 1 rows in train none has candidates\. Add a candidates section"):
+        training_list(without, RECIPE, "candidates")
+
+
+def test_a_recipe_can_ask_for_candidates_of_its_own(table):
+    assert build_candidates(table, None) is table
+    built = build_candidates(table, Named(name="votes", at_least=3))
+    assert built.candidates[[0, 2, 3]].tolist() == [[True, False, False], [True, True, False], [False, False, True]]
+    with pytest.raises(RecipeError, match=r"candidates\.at_last is not an argument of votes\. Did you mean at_least\?"):
+        build_candidates(table, Named(name="votes", at_last=3))
