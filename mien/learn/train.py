@@ -127,8 +127,6 @@ def check_needs(recipe: Recipe, model: FaceModel, objective: Objective, rows: Tr
         raise RecipeError(
             f"objective {recipe.objective.name} needs {need!r}, which neither this model nor the data gives. {what}."
         )
-    if recipe.choose.by == "vote_accuracy" and rows.data.votes is None:
-        raise RecipeError("choose.by is 'vote_accuracy', but the table has no votes. Use choose.by: accuracy.")
     if recipe.choose.by != "last" and (model.head is None or recipe.data.splits.select is None):
         raise RecipeError(f"choose.by is {recipe.choose.by!r}, which needs a head and data.splits.select. Use choose.by: last.")
 

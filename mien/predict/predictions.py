@@ -47,10 +47,15 @@ class Predictions:
     def __post_init__(self) -> None:
         if not self.status:
             object.__setattr__(self, "status", ("ok",) * len(self.samples))
-        if self.probs.shape != (len(self.samples), len(self.classes)):
-            raise TableError(
-                f"predictions: probabilities are {self.probs.shape}. Expected ({len(self.samples)}, {len(self.classes)})."
-            )
+        each = (len(self.samples), len(self.classes))
+        for name, found, expected in (
+            ("probabilities", self.probs.shape, each),
+            ("label sets", each if self.label_sets is None else self.label_sets.shape, each),
+            ("status", (len(self.status),), each[:1]),
+            ("boxes", (each[0], 4) if self.boxes is None else self.boxes.shape, (each[0], 4)),
+        ):
+            if found != expected:
+                raise TableError(f"predictions: the shape of {name} is {found}. Expected {expected}.")
         answered = self.probs[self.answered]
         if len(answered) and not np.allclose(answered.sum(1), 1, atol=0.01):  # float16 storage rounds each entry
             row = int(np.flatnonzero(~np.isclose(answered.sum(1), 1, atol=0.01))[0])
@@ -101,8 +106,11 @@ class Predictions:
         return self.to_arrow().to_pandas()
 
     def to_json(self) -> str:
-        """Returns one JSON object a line."""
-        return "\n".join(json.dumps(row) for row in self.to_arrow().to_pylist())
+        """Returns one JSON object a line; probabilities are null without an answer."""
+        rows = self.to_arrow().to_pylist()
+        for row in (row for row in rows if row["status"] != "ok"):
+            row |= dict.fromkeys((f"prob_{name}" for name in self.classes), None)  # JSON has no NaN
+        return "\n".join(json.dumps(row) for row in rows)
 
     def write(self, path: Path | str, *, overwrite: bool = False, half: bool = False) -> None:
         """Writes Parquet, whole or not at all; `half` stores probabilities as float16.

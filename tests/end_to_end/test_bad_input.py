@@ -33,8 +33,8 @@ def refuse(line: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Callabl
         capsys.readouterr()
         assert cli.main([str(token) for token in tokens]) == code
         shown = capsys.readouterr()
-        *skipped, message = shown.err.splitlines()
-        assert shown.out == "" and all(row.startswith("skipped ") for row in skipped)
+        *said, message = shown.err.splitlines()
+        assert shown.out == "" and not [row for row in said if row.startswith("mien: ")]
         assert message.startswith("mien: ") and message.endswith((".", "…")), message
         assert [word for word in words if word not in message] == [], message
         assert contents(tmp_path) | contents(line) == before
@@ -177,9 +177,8 @@ def test_a_value_of_another_kind_is_refused(refuse: Callable, recipe: Callable, 
 
 
 def test_a_recipe_that_names_the_test_split_is_refused(refuse: Callable, recipe: Callable, tmp_path: Path) -> None:
-    words = ["recipe.yaml", "data.splits", "'report': 'test'", "no training may see the test split", "use train, select"]
-    refuse(2, [words[0], *words[1:3], "No training may see the test split", words[4]], "train",
-           recipe(data={"splits": {"report": "test"}}), "--out", tmp_path / "run")  # fmt: skip
+    words = ["recipe.yaml: data.splits is {'report': 'test'}", "No training may see the test split", "use train, select"]
+    refuse(2, words, "train", recipe(data={"splits": {"report": "test"}}), "--out", tmp_path / "run")
 
 
 def test_an_objective_whose_needs_are_not_given_is_refused(refuse: Callable, recipe: Callable, tmp_path: Path) -> None:
@@ -189,10 +188,7 @@ def test_an_objective_whose_needs_are_not_given_is_refused(refuse: Callable, rec
 
 def test_more_micro_batches_than_faces_in_a_step_are_refused(refuse: Callable, recipe: Callable, tmp_path: Path) -> None:
     words = ["train.batch_size 4 gives steps of 3 faces", "1 ranks × 8 micro-batches", "lower train.accumulate"]
-    capped = recipe(train={"batch_size": 4, "accumulate": 8})
-    with pytest.raises(AssertionError, match="faces to learn from"):  # said before the steps are counted
-        refuse(2, words, "train", capped, "--out", tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    refuse(2, words, "train", recipe(train={"batch_size": 4, "accumulate": 8}), "--out", tmp_path / "run")
 
 
 def test_a_start_from_an_encoder_of_another_shape_is_refused(
@@ -275,16 +271,11 @@ def test_resuming_with_other_broken_pictures_is_refused(refuse: Callable, line: 
 
 
 @pytest.mark.parametrize("damage", ["cut short", "other bytes"])
-def test_a_damaged_checkpoint_is_refused(
-    refuse: Callable, line: Path, unfinished: Path, damage: str, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_damaged_checkpoint_is_refused(refuse: Callable, line: Path, unfinished: Path, damage: str) -> None:
     path = unfinished / "checkpoints" / "last.pt"
     path.write_bytes(path.read_bytes()[:5000] if damage == "cut short" else b"no checkpoint at all")
-    before = contents(unfinished)
-    assert cli.main(["train", str(line / "tune.yaml"), "--out", str(unfinished), "--resume"]) == 3
-    message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith(f"mien: checkpoint {path}: cannot be read (") and message.endswith("Start the run anew.")
-    assert contents(unfinished) == before
+    words = [f"checkpoint {path}: cannot be read (", "Start the run anew"]
+    refuse(3, words, "train", line / "tune.yaml", "--out", unfinished, "--resume")
 
 
 # ---------------------------------------------------------------------- a model

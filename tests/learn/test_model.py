@@ -69,6 +69,14 @@ def test_imagenet_pixels_are_its_mean_and_deviation(images):
     torch.testing.assert_close(Pixels("imagenet", 3)(images), Pixels("imagenet", 3)(colour))  # grey stands for all three
 
 
+def test_grey_imagenet_pixels_are_centred_on_the_grey_of_its_mean_colour():
+    mean = torch.tensor([123.675, 116.28, 103.53])[None, :, None, None].expand(1, 3, 2, 2)
+    spread = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+    pixels = Pixels("imagenet", 1)
+    torch.testing.assert_close(pixels(mean), torch.zeros(1, 1, 2, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(pixels(mean + spread), torch.ones(1, 1, 2, 2), atol=1e-5, rtol=0)
+
+
 def test_each_face_gets_zero_mean_and_unit_deviation_whatever_its_light(images):
     pixels = Pixels("per_image", 1)
     found = pixels(images)

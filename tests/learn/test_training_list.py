@@ -66,6 +66,13 @@ def test_a_table_without_candidates_says_how_to_get_them(table):
         training_list(without, RECIPE, "candidates")
 
 
+@pytest.mark.parametrize("learns_from", ["label", "votes", "candidates"])
+def test_a_column_in_which_no_row_of_the_split_has_anything_is_as_good_as_none(table, learns_from):
+    empty = table.take(np.array([1, 4]))  # of the training split only the row without a label, class votes and candidates
+    with pytest.raises(TableError, match=rf"of 1 rows in train none has {learns_from}"):
+        training_list(empty, RECIPE, learns_from)
+
+
 def test_a_recipe_can_ask_for_candidates_of_its_own(table):
     assert build_candidates(table, None) is table
     built = build_candidates(table, Named(name="votes", at_least=3))

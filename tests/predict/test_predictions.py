@@ -1,0 +1,185 @@
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mien.data.table import SampleTable
+from mien.errors import TableError
+from mien.predict.predictions import Predictions
+
+CLASSES = ("calm", "glad", "très triste")
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    """Four faces, of which the second and the last have no answer."""
+    probs = np.array([[0.2, 0.7, 0.1], [np.nan] * 3, [0.45, 0.1, 0.45], [np.nan] * 3], np.float32)
+    sets = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]], bool)
+    boxes = np.array([[0, 0, 10, 12.5], [1, 2, 3, 4], [5, 5, 9, 9], [np.nan] * 4], np.float32)
+    return Predictions(("a", "b", "é", "d"), probs, CLASSES, sets, ("ok", "broken", "ok", "no face"), boxes, "model@3")
+
+
+def assert_equal(found: Predictions, expected: Predictions) -> None:
+    for field in fields(Predictions):
+        one, other = getattr(found, field.name), getattr(expected, field.name)
+        np.testing.assert_array_equal(one, other, err_msg=field.name)
+        assert getattr(one, "dtype", None) == getattr(other, "dtype", None), field.name
+
+
+# ---------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("without", [{}, {"label_sets": None}, {"boxes": None}, {"model": None}], ids=str)
+def test_predictions_are_read_as_they_were_written(predictions: Predictions, tmp_path: Path, without: dict) -> None:
+    replace(predictions, **without).write(tmp_path / "new" / "p.parquet")
+    assert_equal(Predictions.read(tmp_path / "new" / "p.parquet"), replace(predictions, **without))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["p.parquet"]
+
+
+@given(weights=st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), max_size=6))
+def test_any_probabilities_survive_to_the_last_bit(weights: list, tmp_path_factory: pytest.TempPathFactory) -> None:
+    rows = np.array(weights, np.float32).reshape(-1, 3) + np.float32(1e-3)
+    probs = rows / rows.sum(1, keepdims=True)
+    path = tmp_path_factory.mktemp("any") / "p.parquet"
+    expected = Predictions(tuple(map(str, range(len(probs)))), probs, CLASSES, probs > 0.5)
+    expected.write(path)
+    assert_equal(Predictions.read(path), expected)
+
+
+def test_half_precision_halves_the_columns_and_rounds_by_less_than_a_thousandth(
+    predictions: Predictions, tmp_path: Path
+) -> None:
+    predictions.write(tmp_path / "p.parquet", half=True)
+    assert pq.read_schema(tmp_path / "p.parquet").field("prob_calm").type == pa.float16()
+    found = Predictions.read(tmp_path / "p.parquet")
+    assert found.probs.dtype == np.float32
+    np.testing.assert_allclose(found.probs, predictions.probs, atol=5e-4)
+    assert_equal(replace(found, probs=predictions.probs), predictions)
+
+
+def test_half_precision_of_many_small_probabilities_can_be_read_again(tmp_path: Path) -> None:
+    names = tuple(f"class {place}" for place in range(200))
+    probs = np.random.default_rng(0).dirichlet(np.ones(200), 50).astype(np.float32)
+    Predictions(tuple(map(str, range(50))), probs, names).write(tmp_path / "p.parquet", half=True)
+    np.testing.assert_allclose(Predictions.read(tmp_path / "p.parquet").probs, probs, atol=1e-4)
+
+
+def test_a_file_is_replaced_only_when_asked(predictions: Predictions, tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    path.write_text("mine")
+    with pytest.raises(TableError, match=r"exist. Choose another name or pass --overwrite"):
+        predictions.write(path)
+    assert path.read_text() == "mine"
+    predictions.write(path, overwrite=True)
+    assert len(Predictions.read(path)) == 4
+
+
+def test_a_write_that_fails_leaves_nothing_behind(
+    predictions: Predictions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(table: pa.Table, path: Path, **how: object) -> None:
+        path.write_text("half a file")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(pq, "write_table", fill_the_disk)
+    with pytest.raises(OSError, match="no space"):
+        predictions.write(tmp_path / "p.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_of_predictions_is_refused(predictions: Predictions, tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    with pytest.raises(TableError, match=r"no such file. Make them with: mien predict"):
+        Predictions.read(path)
+    predictions.write(path)
+    whole = path.read_bytes()
+    table = SampleTable.from_columns({"sample": ["a"]}, classes=CLASSES)
+    for damage in (b"", b"text", whole[: len(whole) // 2], whole[:-10]):
+        path.write_bytes(damage)
+        with pytest.raises(TableError, match=r"p.parquet: not a file of predictions. Make one with: mien predict"):
+            Predictions.read(path)
+    table.write(path, overwrite=True)
+    with pytest.raises(TableError, match="not a file of predictions"):
+        Predictions.read(path)
+    for columns in (["sample"], ["status"], ["prob_glad"]):
+        predictions.write(path, overwrite=True)
+        pq.write_table(pq.read_table(path).drop_columns(columns), path)
+        with pytest.raises(TableError, match="not a file of predictions"):
+            Predictions.read(path)
+
+
+# ---------------------------------------------------------------------- invariants
+
+
+def test_a_wrong_shape_is_refused(predictions: Predictions) -> None:
+    for changes, message in (
+        ({"probs": predictions.probs[:3]}, r"probabilities is \(3, 3\). Expected \(4, 3\)"),
+        ({"classes": CLASSES[:2]}, r"probabilities is \(4, 3\). Expected \(4, 2\)"),
+        ({"label_sets": predictions.label_sets[:, :2]}, r"label sets is \(4, 2\). Expected \(4, 3\)"),
+        ({"status": ("ok",)}, r"status is \(1,\). Expected \(4,\)"),
+        ({"boxes": predictions.boxes[:, :2]}, r"boxes is \(4, 2\). Expected \(4, 4\)"),
+    ):
+        with pytest.raises(TableError, match=message):
+            replace(predictions, **changes)
+
+
+@pytest.mark.parametrize(("row", "found"), [([0.5, 0.5, 0.5], "1.500"), ([0.3, 0.3, 0.3], "0.900"), ([np.nan] * 3, "nan")])
+def test_probabilities_of_an_answer_that_do_not_sum_to_1_are_refused(predictions: Predictions, row: list, found: str) -> None:
+    probs = predictions.probs.copy()
+    probs[2] = row
+    with pytest.raises(TableError, match=rf"predictions, é: probabilities sum to {found}. Expected 1"):
+        replace(predictions, probs=probs)
+
+
+def test_every_face_has_an_answer_unless_told_otherwise() -> None:
+    assert Predictions(("a", "b"), np.full((2, 3), 1 / 3, np.float32), CLASSES).status == ("ok", "ok")
+
+
+# ---------------------------------------------------------------------- answers, and none
+
+
+def test_a_face_without_an_answer_has_no_label_and_no_place(predictions: Predictions) -> None:
+    assert predictions.answered.tolist() == [True, False, True, False]
+    assert predictions.positions.tolist() == [1, -1, 0, -1]
+    assert predictions.labels == ["glad", None, "calm", None]
+    assert predictions.ambiguous.tolist() == [False, False, True, False]
+    assert not replace(predictions, label_sets=None).ambiguous.any()
+
+
+def test_columns_hold_nulls_where_there_is_no_answer(predictions: Predictions) -> None:
+    found = predictions.to_arrow()
+    assert found["label"].to_pylist() == ["glad", None, "calm", None]
+    assert found["label_set"].to_pylist() == [["glad"], [], ["calm", "très triste"], []]
+    assert found["box"].to_pylist() == [[0, 0, 10, 12.5], [1, 2, 3, 4], [5, 5, 9, 9], None]
+    assert [name for name in found.column_names if name.startswith("prob_")] == [f"prob_{name}" for name in CLASSES]
+    bare = replace(predictions, label_sets=None, boxes=None).to_arrow()
+    assert not {"ambiguous", "label_set", "box"} & set(bare.column_names)
+
+
+def test_json_is_one_object_a_line_without_nan(predictions: Predictions) -> None:
+    def refuse(word: str) -> None:
+        raise ValueError(word)
+
+    rows = [json.loads(row, parse_constant=refuse) for row in predictions.to_json().split("\n")]
+    assert [row["label"] for row in rows] == ["glad", None, "calm", None]
+    assert [row["prob_glad"] for row in rows] == [pytest.approx(0.7), None, pytest.approx(0.1), None]
+
+
+def test_a_data_frame_has_the_same_columns(predictions: Predictions) -> None:
+    found = predictions.to_pandas()
+    assert list(found.columns) == predictions.to_arrow().column_names
+    assert found["prob_calm"].isna().tolist() == [False, True, False, True]
+
+
+def test_no_faces_are_predictions_too(tmp_path: Path) -> None:
+    nobody = Predictions((), np.zeros((0, 3), np.float32), CLASSES, np.zeros((0, 3), bool), (), np.zeros((0, 4), np.float32))
+    nobody.write(tmp_path / "p.parquet")
+    found = Predictions.read(tmp_path / "p.parquet")
+    assert_equal(found, nobody)
+    assert (found.ambiguous.shape, found.labels, found.to_json()) == ((0,), [], "")
