@@ -1,6 +1,5 @@
 """Views: augmented copies of a batch, drawn per sample and resampled once, on the training device."""
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mien.errors import RecipeError, did_you_mean
+from mien.errors import RecipeError
+from mien.learn.build import check_arguments
 from mien.learn.randomness import uniform
 
 
@@ -20,10 +20,10 @@ def make_view(
     *,
     flip: float = 0.0,
     rotate: float = 0.0,
-    scale: Sequence[float] = (1.0, 1.0),
+    scale: tuple[float, float] = (1.0, 1.0),
     shift: float = 0.0,
     erase: float = 0.0,
-    erase_area: Sequence[float] = (0.02, 0.25),
+    erase_area: tuple[float, float] = (0.02, 0.25),
     mirror: bool = False,
 ) -> Tensor:
     """Returns a randomly moved copy of a batch, (B, C, H, W) float32 in 0…255.
@@ -80,9 +80,6 @@ def _erase(images: Tensor, draws: Tensor, erase: float, area: Sequence[float]) -
     return torch.where(inside, (draws[:, 10] * 255)[:, None, None, None], images)
 
 
-_ARGUMENTS = {name for name, p in inspect.signature(make_view).parameters.items() if p.kind is p.KEYWORD_ONLY} - {"mirror"}
-
-
 def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks that a recipe describes every view that an objective asks for.
 
@@ -90,9 +87,12 @@ def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]])
         RecipeError: If a view is missing or one of its arguments is unknown.
     """
     for section, values in sections.items():
-        for key in values:
-            if key not in _ARGUMENTS:
-                raise RecipeError(f"views.{section}.{key} is not an argument of a view. {did_you_mean(key, _ARGUMENTS)}")
+        checked = check_arguments(make_view, f"views.{section}.", values, {"images", "keys", "stream", "mirror"})
+        low, high = checked.get("scale", (1.0, 1.0))
+        if not 0 < low <= high:
+            raise RecipeError(
+                f"views.{section}.scale is {[low, high]}. Expected the smallest and largest magnification, above 0."
+            )
     for name in names:
         if _section(name) not in sections:
             raise RecipeError(f"views.{_section(name)} is missing; the objective asks for the view {name!r}. Add the section.")

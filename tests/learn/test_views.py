@@ -122,7 +122,7 @@ def test_a_picture_in_colour_moves_as_one():
 
 
 def test_an_unknown_argument_of_a_view_is_refused_with_a_hint():
-    with pytest.raises(RecipeError, match=r"views\.weak\.rotat is not an argument of a view\. Did you mean rotate\?"):
+    with pytest.raises(RecipeError, match=r"views\.weak\.rotat is not an argument of make_view\. Did you mean rotate\?"):
         check_views(("weak",), {"weak": {"rotat": 3}})
     with pytest.raises(RecipeError, match=r"views\.weak\.mirror is not an argument"):
         check_views(("weak",), {"weak": {"mirror": True}})
@@ -139,3 +139,10 @@ def test_angles_are_in_degrees():
     quarter = places(make_view(dots(16, 0), KEYS, "weak", rotate=90))
     assert float(torch.atan2(quarter[:, 1], quarter[:, 0]).abs().max()) == pytest.approx(math.pi / 2, abs=0.05)
     assert np.abs(quarter.numpy()).max() < 16.1
+
+
+def test_a_value_of_the_wrong_type_and_a_magnification_of_zero_are_refused_by_key():
+    with pytest.raises(RecipeError, match=r"views\.weak\.flip is 'often'"):
+        check_views(("weak",), {"weak": {"flip": "often"}})
+    with pytest.raises(RecipeError, match=r"views\.weak\.scale is \[0\.0, 1\.0\]"):
+        check_views(("weak",), {"weak": {"scale": [0, 1]}})

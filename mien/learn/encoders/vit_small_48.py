@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mien.errors import RecipeError
 from mien.learn.model import Features, attention, sincos_2d
 
 
@@ -40,6 +41,10 @@ class ViTSmall48(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        if image_size % patch:
+            raise RecipeError(f"encoder.patch is {patch}. Expected a divisor of the image size {image_size}.")
+        if width % heads or width % 4:
+            raise RecipeError(f"encoder.width is {width}. Expected a multiple of 4 and of the {heads} heads.")
         self.width, self.patch, self.grid = width, patch, image_size // patch
         self.patch_embed = _conv_stem(channels, width, patch) if stem == "conv" else nn.Conv2d(channels, width, patch, patch)
         self.stem_sees_neighbours = stem == "conv"
@@ -102,6 +107,11 @@ def _conv_stem(channels: int, width: int, patch: int) -> nn.Sequential:
     """Returns stride-2 convolutions that halve the picture until one position stands for one patch."""
     layers: list[nn.Module] = []
     inside, halvings = channels, patch.bit_length() - 1
+    if 1 << halvings != patch or (width >> max(0, halvings - 1)) % 8:
+        raise RecipeError(
+            f"encoder.stem conv: patch {patch} and width {width} do not fit. Expected a patch of 2, 4, 8 … and a width whose "
+            f"{max(0, halvings - 1)} halvings are multiples of 8; or use stem: patch."
+        )
     for left in range(halvings - 1, -1, -1):
         outside = width >> left
         # Group normalisation: nothing depends on who shares the batch.

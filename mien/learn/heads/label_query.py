@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mien.errors import RecipeError
 from mien.learn.model import Features, HeadOutput, attention, sincos_2d
 
 
@@ -44,6 +45,10 @@ class LabelQuery(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        if width % heads:
+            raise RecipeError(f"head.heads is {heads}. Expected a divisor of the encoder's width {width}.")
+        if queries == "etf" and num_classes > width:
+            raise RecipeError(f"head.queries etf: {num_classes} classes do not fit into width {width}. Use queries: random.")
         start = simplex_etf(num_classes, width) if queries == "etf" else F.normalize(torch.randn(num_classes, width), dim=1)
         self.queries = nn.Parameter(start)  # (K, D)
         self.scale = nn.Parameter(torch.tensor(math.sqrt(width) * 0.1))  # not stated; ours: entries of about 0.1

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from mien.errors import RecipeError
 from mien.learn.encoders.vit_small_48 import ViTSmall48
 
 STEMS = pytest.mark.parametrize("stem", ["patch", "conv"])
@@ -85,3 +86,17 @@ def test_branches_are_left_out_in_training_alone_and_faces_apart(pixels):
 def test_the_convolutional_stem_has_one_position_for_each_patch(patch):
     encoder = made("conv", image_size=48, patch=patch, width=64)
     assert encoder(torch.zeros(1, 1, 48, 48)).tokens.shape == (1, (48 // patch) ** 2, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        ({"image_size": 50}, "encoder.patch"),
+        ({"width": 130}, "encoder.width"),
+        ({"patch": 12, "image_size": 48}, "encoder.stem conv"),
+        ({"width": 16}, "encoder.stem conv"),
+    ],
+)
+def test_sizes_that_do_not_fit_together_are_refused_by_key(arguments, key):
+    with pytest.raises(RecipeError, match=key):
+        ViTSmall48(**arguments)

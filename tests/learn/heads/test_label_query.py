@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from mien.errors import RecipeError
 from mien.learn.heads.label_query import LabelQuery, simplex_etf
 from mien.learn.model import Features, sincos_2d
 
@@ -71,3 +72,10 @@ def test_dropout_is_for_training_alone(features):
     head = made(dropout=0.5)
     assert torch.equal(head(features).logits, head(features).logits)
     assert not torch.equal(head.train()(features).logits, head(features).logits)
+
+
+def test_more_classes_than_width_and_heads_that_do_not_divide_it_are_refused():
+    with pytest.raises(RecipeError, match=r"head\.queries etf: 9 classes"):
+        LabelQuery(width=8, num_classes=9)
+    with pytest.raises(RecipeError, match=r"head\.heads is 3"):
+        LabelQuery(width=8, num_classes=2, heads=3)

@@ -22,12 +22,13 @@ class Revision(Objective):
             set; without, only leads below 1 / |set| can occur.
         confidence: "sigmoid" as in eq. 3, or "softmax" over the candidate set.
         normalise: Divides the confidences of a row by their sum before they are compared.
-        reversible: Judges each visit from the candidate set instead of from the current weights, so that a decision can be
+        reversible: Judges each visit from the first weights instead of from the current ones, so that a decision can be
             taken back; literally, a one-hot row stays for ever.
         granularity: "batch" revises a row when it is visited; "epoch" collects the decisions and applies them at the end.
         momentum: Share of the old confidence in a moving average over visits; 0 uses the present one alone.
         warmup_epochs: Epochs before the first revision.
-        start: "uniform" weights over the set, or "votes": in proportion to the votes for its members.
+        start: "uniform" weights over the set, or "votes": in proportion to the votes for its members, of which one without
+            votes counts as one.
         uniformity: Weight of the loss that spreads the label queries; 0 leaves it out.
         temperature: τ of that loss.
 
@@ -72,6 +73,8 @@ class Revision(Objective):
             assert data.votes is not None
             start = start * data.votes[:, : len(data.classes)].clamp(min=1)
         self.weights = SampleMemory(uniform_over(start))
+        if self.reversible:
+            self.first_weights = SampleMemory(self.weights.values)
         if self.granularity == "epoch":
             self.next_weights = SampleMemory(self.weights.values)
         if self.momentum:
@@ -88,15 +91,14 @@ class Revision(Objective):
 
     def update(self, model: FaceModel, batch: Batch, loss: Loss, progress: Progress) -> None:
         assert loss.logits is not None and batch.targets is not None
-        weights = self.weights[batch.index]  # (B, K)
         scores = self._confidence(loss.logits.float(), batch.targets)
         if self.momentum:
             scores = self.momentum * self.average[batch.index] + (1 - self.momentum) * scores
             self.average.write(batch.index, scores)
         if progress.epoch < self.warmup_epochs:
             return
-        first = uniform_over(batch.targets) if self.reversible else weights
-        revised = revise(first, scores, self.threshold, self.normalise)
+        before = self.first_weights[batch.index] if self.reversible else self.weights[batch.index]
+        revised = revise(before, scores, self.threshold, self.normalise)
         (self.weights if self.granularity == "batch" else self.next_weights).write(batch.index, revised)
 
     def epoch_end(self, model: FaceModel, progress: Progress) -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from mien.errors import RecipeError
 from mien.learn.batch import Batch
 from mien.learn.hog import hog, patch_targets
 from mien.learn.masking import block_mask, random_mask
@@ -28,7 +29,8 @@ class MaskFeat(Objective):
         Wei et al., Masked Feature Prediction, CVPR 2022; mask share 0.4 of arXiv 2209.15402, Sec. IV-B.
     Differs:
         The encoder's final normalisation is kept, the head adds none. As in the official code the encoder sees mask tokens
-        at all hidden places, where the FER paper describes an encoder that sees visible patches alone.
+        at all hidden places, where the FER paper describes an encoder that sees visible patches alone. With pixels scaled
+        per image, mean and deviation of the whole face, two numbers, reach the encoder.
     """
 
     learns_from = "images"
@@ -45,6 +47,8 @@ class MaskFeat(Objective):
 
     def bind(self, model: FaceModel, data: TrainingData) -> None:
         encoder = model.encoder
+        if encoder.patch % self.cell:
+            raise RecipeError(f"objective.cell is {self.cell}. Expected a divisor of the encoder's patch, {encoder.patch}.")
         self.cells: int = encoder.patch // self.cell  # along a patch's side
         self.mask_token = nn.Parameter(torch.randn(encoder.width) * 0.02)  # (D,), MaskFeat's 0.02
         self.predict = nn.Linear(encoder.width, model.pixels.channels * self.bins * self.cells**2)
