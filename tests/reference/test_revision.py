@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from mien.learn.batch import Batch
 from mien.learn.heads.label_query import simplex_etf
+from mien.learn.objective import Loss, Progress, TrainingData
 from mien.learn.objectives.partial.revision import Revision, uniformity_loss
 
 CANDIDATES = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 0]], float)
