@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mien.learn.batch import Batch
 from mien.learn.heads.label_query import simplex_etf
-from mien.learn.objective import Loss, Progress, TrainingData
 from mien.learn.objectives.partial.revision import Revision, uniformity_loss
 
 CANDIDATES = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 0]], float)
@@ -167,14 +165,7 @@ def test_uniformity_at_a_small_temperature_still_has_a_gradient():
 
 
 def test_a_reversible_run_from_votes_is_judged_from_the_votes_again(told):
-    logits = torch.tensor([[0.0, 0.0, -9.0, -9.0]])
-    data = TrainingData(1, tuple("abcd"), torch.tensor([[1.0, 1, 0, 0]]), votes=torch.tensor([[6, 2, 0, 0]]))
-    objective = Revision(threshold=0.4, warmup_epochs=0, start="votes", reversible=True, uniformity=0)
-    objective.bind(told(logits), data)
-    batch = Batch(torch.tensor([0]), torch.tensor([1]), {}, data.targets)
+    run = told(plain(threshold=0.4, start="votes", reversible=True), [[1, 1, 0, 0]], votes=[[6, 2, 0, 0]])
     for _ in range(2):  # 0.75 against 0.25 decides; the second visit starts from the votes, not from the decision
-        objective.update(told(logits), batch, Loss(torch.tensor(0.0), logits), Progress(0, 1, 2, 0.5))
-        torch.testing.assert_close(objective.weights.values, torch.tensor([[1.0, 0, 0, 0]]))
-    even = torch.tensor([[-1.2, 0.0, -9.0, -9.0]])
-    objective.update(told(even), batch, Loss(torch.tensor(0.0), even), Progress(0, 1, 2, 0.5))
-    torch.testing.assert_close(objective.weights.values, torch.tensor([[0.75, 0.25, 0, 0]]))
+        np.testing.assert_allclose(run.visit([[0, 0, -9, -9]]), [[1, 0, 0, 0]])
+    np.testing.assert_allclose(run.visit([[-1.2, 0, -9, -9]]), [[0.75, 0.25, 0, 0]])
