@@ -179,9 +179,10 @@ def train(
         overwrite: Replace the run if it exists.
     """
     from mien.learn.train import train
+    from mien.log import is_first_process
 
     train(recipe, dict(pair.split("=", 1) for pair in override or ()), out, resume=resume, dry_run=dry_run, overwrite=overwrite)
-    if not dry_run:
+    if not dry_run and is_first_process():
         _wrote(out)
 
 
@@ -323,7 +324,8 @@ def _gather_overrides(tokens: list[str]) -> list[str]:
     """
     out, rest = [], iter(tokens)
     for token in rest:
-        found = re.fullmatch(r"--(\w+(?:\.\w+)+)(?:=(.*))?", token, re.DOTALL)
+        # Whole sections that may be null are overrides too: --start null.
+        found = re.fullmatch(r"--(\w+(?:\.\w+)+|start|candidates)(?:=(.*))?", token, re.DOTALL)
         if found is None:
             out.append(token)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from time import monotonic
@@ -31,9 +32,16 @@ def results() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
+def is_first_process() -> bool:
+    """Tells the process that speaks and makes folders from those that a launcher starts beside it."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return int(next((rank for rank in ranks if rank is not None), 0)) == 0
+
+
 def say(text: str) -> None:
-    """Writes one line to stderr as it is."""
-    print(text, file=sys.stderr, flush=True)
+    """Writes one line to stderr as it is, once where several processes train together."""
+    if is_first_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -57,7 +65,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._started = self._printed = monotonic()
-        if console().is_terminal:
+        if console().is_terminal and is_first_process():
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 

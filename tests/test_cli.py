@@ -111,6 +111,7 @@ def test_a_recipe_s_values_are_given_by_dotted_flags(replace: Callable, capsys: 
         (["--model.head.layers", "3", "--views.weak.flip", "-0.5"], {"model.head.layers": "3", "views.weak.flip": "-0.5"}),
         (["--objective.name=mine:Mine=2"], {"objective.name": "mine:Mine=2"}),
         (["--start.encoder", ""], {"start.encoder": ""}),
+        (["--start", "null", "--candidates=null"], {"start": "null", "candidates": "null"}),
         (["--train.seed", "1", "--train.seed", "2"], {"train.seed": "2"}),
     ],
 )

@@ -60,3 +60,13 @@ def test_results_go_to_stdout_and_messages_to_stderr(capsys: pytest.CaptureFixtu
     log.results().print("number")
     log.say("message")
     assert capsys.readouterr() == ("number\n", "message\n")
+
+
+@pytest.mark.parametrize(("name", "rank", "speaks"), [("RANK", "0", True), ("RANK", "1", False), ("LOCAL_RANK", "1", False)])
+def test_of_several_processes_the_first_speaks(
+    name: str, rank: str, speaks: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv(name, rank)
+    log.say("done")
+    assert capsys.readouterr().err == ("done\n" if speaks else "")
+    assert log.is_first_process() == speaks

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import lightning_fabric
 import numpy as np
 import torch
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from mien.data.check import require_images
 from mien.data.images import load_images
@@ -29,7 +32,7 @@ from mien.learn.run import Run
 from mien.learn.trainer import EvaluationFaces, Trainer, predict_logits
 from mien.learn.training_list import TrainingList, build_candidates, training_list
 from mien.learn.views import check_views
-from mien.log import Progress, say
+from mien.log import Progress, is_first_process, say
 from mien.predict.label_sets import fit_temperature, fit_threshold, softmax
 from mien.predict.model_folder import ModelConfig
 from mien.predict.predictor import Predictor
@@ -38,6 +41,17 @@ from mien.recipe import Recipe, Start
 LEVEL = 0.9  # coverage that label sets aim at; not stated; ours
 
 
+@contextmanager
+def _tiny_numbers_are_zero() -> Iterator[None]:
+    """They cost a CPU most of its speed. A thread takes this over when it starts; the caller gets its own way back."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@_tiny_numbers_are_zero()
 def train(
     recipe: Path | Recipe,
     overrides: Mapping[str, str] | None = None,
@@ -63,13 +77,13 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
     run = Run(out)
     if not dry_run:
-        run.refuse_if_exists(resume=resume, overwrite=overwrite) if _is_first_process() else None
+        if is_first_process():  # the others may come when the folder is already made
+            run.refuse_if_exists(resume=resume, overwrite=overwrite)
         if resume:
             run.check_recipe(recipe)
         if resume and (out / "DONE").is_file():
             say(f"run {out} is finished already")
             return run
-    torch.set_flush_denormal(True)  # before the first thread starts: tiny numbers cost a CPU most of its speed
     torch.manual_seed(recipe.train.seed)  # the first weights
     table = build_candidates(SampleTable.read(recipe.data.table, root=recipe.data.root), recipe.candidates)
     objective: Objective = find("objective", recipe.objective)
@@ -195,16 +209,14 @@ def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:
         raise RecipeError(
             f"train.devices is {devices}, but {here} processes were started on this machine. Pass --train.devices {here}."
         )
-    strategy: Any = DDPStrategy(broadcast_buffers=False) if devices * machines > 1 else "auto"
+    # Named forward_sync_buffers from torch 2.14 on, where the old name warns.
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    buffers: Any = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    strategy: Any = DDPStrategy(**buffers) if devices * machines > 1 else "auto"
     precision: Any = recipe.train.precision
     fabric = lightning_fabric.Fabric(devices=devices, num_nodes=machines, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
-
-
-def _is_first_process() -> bool:
-    """Tells the process that makes the folder from those that a launcher starts beside it."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def _load(

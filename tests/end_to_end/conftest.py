@@ -1,10 +1,11 @@
 """What the end-to-end tests share: drawn faces, tiny recipes, and one line from import to fine-tuned run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from mien import cli
@@ -52,8 +53,20 @@ def write_recipe() -> Callable[[Path, dict[str, Any]], Path]:
     return write
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Equal to the last bit are only trainings on the same device with equally many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setenv("OMP_NUM_THREADS", "1")  # of the processes that are started
+        yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
-def line(tmp_path_factory: pytest.TempPathFactory, write_recipe: Callable) -> Path:
+def line(one_thread: None, tmp_path_factory: pytest.TempPathFactory, write_recipe: Callable) -> Path:
     """A folder after import, candidates, pre-training and fine-tuning by the commands.
 
     It holds drawn.parquet, faces.parquet (with candidate sets), pretrain.yaml, tune.yaml and the runs pretrain/ and tune/.

@@ -1,6 +1,5 @@
 """A training that is stopped or killed and continued ends exactly where an unbroken one does."""
 
-import os
 import random
 import signal
 import subprocess
@@ -22,14 +21,13 @@ from mien.predict.predictions import Predictions
 
 
 class Training:
-    """`mien train` in a process of its own, with as many threads as this one."""
+    """`mien train` in a process of its own, with one thread as here."""
 
     def __init__(self, recipe: Path, run: Path, *flags: str) -> None:
         self.run, self.said = run, run.with_suffix(".log")
-        surroundings = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         command = [sys.executable, "-m", "mien", "train", str(recipe), "--out", str(run), *flags]
         with self.said.open("w") as said:
-            self.process = subprocess.Popen(command, env=surroundings, stdout=said, stderr=said)
+            self.process = subprocess.Popen(command, stdout=said, stderr=said)
 
     def wait_for_a_checkpoint(self, since: int = 0) -> None:
         """Returns once the run has written a checkpoint after the time `since`."""
