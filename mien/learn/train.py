@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import lightning_fabric
@@ -21,24 +20,19 @@ from mien.data.check import require_images
 from mien.data.images import load_images
 from mien.data.table import SampleTable
 from mien.errors import ImageError, RecipeError, WeightsError
-from mien.evaluate import evaluate, write_page
-from mien.learn import checkpoint
 from mien.learn.build import find, find_class
-from mien.learn.export import read_model, write_model
-from mien.learn.loader import Faces
+from mien.learn.export import read_model
+from mien.learn.loader import Faces, MicroBatch
 from mien.learn.model import FaceModel
-from mien.learn.objective import Objective
+from mien.learn.objective import Objective, Progress
+from mien.learn.outcome import finish
 from mien.learn.run import Run
-from mien.learn.trainer import EvaluationFaces, Trainer, predict_logits
+from mien.learn.trainer import EvaluationFaces, Trainer
 from mien.learn.training_list import TrainingList, build_candidates, training_list
 from mien.learn.views import check_views
-from mien.log import Progress, is_first_process, say
-from mien.predict.label_sets import fit_temperature, fit_threshold, softmax
-from mien.predict.model_folder import ModelConfig
-from mien.predict.predictor import Predictor
+from mien.log import Progress as ProgressLine
+from mien.log import duration, is_first_process, say
 from mien.recipe import Recipe, Start
-
-LEVEL = 0.9  # coverage that label sets aim at; not stated; ours
 
 
 @contextmanager
@@ -94,7 +88,7 @@ def train(
     if recipe.start is not None:
         start_from(model, recipe.start)
     if dry_run:
-        _describe(recipe, model, rows)
+        _describe(recipe, model, objective, rows)
         return run
     fabric = _fabric(recipe)
     require_images(table)
@@ -240,7 +234,7 @@ def _load(
 
 def _pictures(recipe: Recipe, table: SampleTable, part: str) -> tuple[np.ndarray, dict[str, str]]:
     """Returns (N, C, H, W) uint8 and the broken ones; says how many, and refuses past the recipe's share."""
-    with Progress(len(table), f"decode {part}", "face") as line:
+    with ProgressLine(len(table), f"decode {part}", "face") as line:
         images, broken = load_images(table, channels=recipe.model.channels, size=recipe.model.image_size, done=line.update)
     for reason in list(broken.values())[:20]:
         say(f"skipped {reason}")
@@ -252,94 +246,32 @@ def _pictures(recipe: Recipe, table: SampleTable, part: str) -> tuple[np.ndarray
     return images, broken
 
 
-def _describe(recipe: Recipe, model: FaceModel, rows: TrainingList) -> None:
-    """Prints the resolved recipe, counts, parameters and memory of a dry run to stdout."""
-    size, channels = recipe.model.image_size, recipe.model.channels
-    trained = sum(p.numel() for p in model.parameters())
-    steps = -(-len(rows.table) // recipe.train.batch_size)
+def _describe(recipe: Recipe, model: FaceModel, objective: Objective, rows: TrainingList) -> None:
+    """Prints the resolved recipe, counts, parameters, memory and time of a dry run to stdout."""
+    size, channels, train = recipe.model.image_size, recipe.model.channels, recipe.train
+    steps = -(-len(rows.table) // train.batch_size)
+    objective.bind(model, rows.data)
+    trained = sum(p.numel() for module in (model, objective) for p in module.parameters())
+    step_s = _step_seconds(recipe, model, objective, rows)
     print(recipe.to_yaml())
     print(f"faces to learn from  {len(rows.table):,} ({rows.left_out:,} left out)")
     print(f"parameters           {trained:,}")
-    print(f"steps                {steps:,} an epoch, {steps * recipe.train.epochs:,} in all")
+    print(f"steps                {steps:,} an epoch, {steps * train.epochs:,} in all")
     print(f"memory for pictures  {len(rows.table) * channels * size * size / 1e9:.2f} GB")
     print(f"memory for weights   {trained * 4 * 5 / 1e9:.2f} GB (weights, gradients, AdamW's two moments, average)")
+    print(f"time                 {duration(step_s * steps * train.epochs)} at {step_s * 1000:.0f} ms a step on this CPU")
 
 
-def finish(
-    run: Run,
-    recipe: Recipe,
-    table: SampleTable,
-    rows: TrainingList,
-    held_out: dict[str, EvaluationFaces],
-    images: np.ndarray,
-) -> None:
-    """Writes the chosen model, its calibration, its predictions and their report, and marks the run as done."""
-    classes = rows.table.classes if recipe.model.head else ()
-    model = FaceModel.from_config(recipe.model.model_dump(), classes)
-    best = checkpoint.load(run.best)
-    model.load_state_dict(best["model"])
-    config = ModelConfig(
-        architecture=model.config,
-        classes=classes,
-        image_size=recipe.model.image_size,
-        channels=recipe.model.channels,
-        objective=recipe.objective.name,
-        source=rows.table.source,
-        licence=rows.table.licence,
-        data={key: value for key, value in rows.about().items() if key not in ("samples", "how")},
-    )
-    device = torch.device("cpu")
-    if "calibrate" in held_out:
-        config = _calibrate(config, held_out["calibrate"], predict_logits(model, held_out["calibrate"].images, device))
-    config = write_model(run.folder / "model", model, config, _card(config, best), images[:64])
-    shipped = Predictor(config, lambda faces: predict_logits(model, faces, device), f"{run.folder.name}@{best['epoch']}")
-    for split in ("select", "report"):
-        if split in held_out:
-            predictions = shipped.predict(table.in_split(getattr(recipe.data.splits, split)))  # broken pictures have a row too
-            predictions.write(run.folder / "predictions" / f"{split}.parquet", overwrite=True)
-            if split == "report" and (recipe.data.label in table or table.votes is not None):
-                report = evaluate(predictions, table, label=recipe.data.label)
-                run.write_text("report/report.json", report.to_json() + "\n")
-                write_page(run.folder / "report" / "report.html", report, run=run.folder, table=table)
-    run.write_json("DONE", {"epoch": best["epoch"], "chosen_by": best["by"], "score": best["score"]})
-
-
-def _calibrate(config: ModelConfig, faces: EvaluationFaces, logits: np.ndarray) -> ModelConfig:
-    """Returns the config with temperature and threshold fitted to the votes, or to labels where there are none."""
-    if faces.votes is not None and (known := faces.votes.sum(1) > 0).any():
-        against, targets = "votes", faces.votes[known] / faces.votes[known].sum(1, keepdims=True)
-    elif faces.label is not None and (known := faces.label >= 0).any():
-        against, targets = "label", np.eye(len(config.classes))[faces.label[known]]
-    else:
-        return config
-    temperature = fit_temperature(logits[known], targets)
-    threshold = fit_threshold(softmax(logits[known], temperature), targets, LEVEL)
-    return replace(config, temperature=temperature, level=LEVEL, threshold=threshold, calibrated_against=against)
-
-
-def _card(config: ModelConfig, best: dict[str, Any]) -> str:
-    """Returns the model card."""
-    data = config.data or {}
-    what = ", ".join(config.classes) or "none: a pre-training model, its output is a vector per face"
-    lines = [
-        "# A model of perceived facial expressions",
-        "",
-        "It estimates how people would describe the look of a face, not what a person feels. See RESPONSIBLE_USE.md of mien.",
-        "",
-        f"- Classes: {what}",
-        f"- Trained by: {config.objective}, on {data.get('num_samples'):,} faces of {config.source or 'a table'}"
-        f" (label rule: {config.data and data.get('label_rule')})",
-        f"- Chosen: epoch {best['epoch'] + 1}, by {best['by']} on the select split",
-        f"- Input: {config.image_size} × {config.image_size} pixels, {'grey' if config.channels == 1 else 'RGB'}, uint8",
-        f"- Calibrated against: {config.calibrated_against or 'nothing'}"
-        + (f"; label sets aim at a coverage of {config.level}" if config.level else ""),
-        f"- Licence of the data, which travels with the model: {config.licence or 'not stated'}",
-        "",
-        "Its quality is in the report of the run that made it: `mien evaluate`.",
-        "",
-        "```json",
-        json.dumps(config.architecture, indent=1),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+def _step_seconds(recipe: Recipe, model: FaceModel, objective: Objective, rows: TrainingList) -> float:
+    """Returns the seconds of a forward and backward pass of one batch of random pixels on this CPU, after one to warm up."""
+    size, channels, count = recipe.model.image_size, recipe.model.channels, min(recipe.train.batch_size, len(rows.table))
+    images = np.random.default_rng(0).integers(0, 256, (count, channels, size, size), np.uint8)
+    targets, label = (None if t is None else t[:count] for t in (rows.data.targets, rows.data.label))
+    faces = Faces(images, targets, label, recipe.train.seed, objective.views, recipe.views)
+    batch = faces.batch(MicroBatch(torch.arange(count), torch.arange(count), 1.0), 0, torch.device("cpu"))
+    for _ in range(2):
+        started = perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16-mixed"):
+            loss = objective(model, batch, Progress(0, 0, recipe.train.epochs, 0.0))
+        loss.total.backward()
+    return perf_counter() - started
