@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def write_model(folder: Path, model: FaceModel, config: ModelConfig, card: str, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = model.cpu().eval()
-    safetensors.torch.save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / "model.safetensors")
+    _save_weights(folder / "model.safetensors", model.state_dict())
     output = "logits" if model.head is not None else "pooled"
     _export(folder / "model.onnx", _Shipped(model), images[:2], output)
     config = replace(
@@ -58,6 +59,12 @@ def write_model(folder: Path, model: FaceModel, config: ModelConfig, card: str, 
     (folder / "README.md").write_text(card)
     (folder / "config.json").write_text(config.to_json())  # last: a folder with a config is complete
     return config
+
+
+def _save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Writes safetensors that whoever may read the folder can read: the library keeps them to the writer."""
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+    path.chmod(0o644)
 
 
 def _export(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> None:
@@ -113,8 +120,8 @@ def write_start(folder: Path, out: Path) -> None:
     """
     model, config = read_model(folder)
     out.mkdir(parents=True, exist_ok=True)
-    halves = {n: (t.half() if t.is_floating_point() else t).contiguous() for n, t in model.state_dict().items()}
-    safetensors.torch.save_file(halves, out / "model.safetensors")
+    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    _save_weights(out / "model.safetensors", halves)
     source = folder / "model" if (folder / "model").is_dir() else folder
     (out / "README.md").write_text((source / "README.md").read_text())
     config = replace(config, files={"model.safetensors": sha256(out / "model.safetensors")})

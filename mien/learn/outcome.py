@@ -80,16 +80,18 @@ def _calibrate(config: ModelConfig, faces: EvaluationFaces, logits: np.ndarray) 
 def _card(config: ModelConfig, best: dict[str, Any]) -> str:
     """Returns the model card."""
     data = config.data or {}
-    what = ", ".join(config.classes) or "none: a pre-training model, its output is a vector per face"
+    rule = f" (label rule: {data['label_rule']})" if config.classes and data.get("label_rule") else ""
+    chosen = "the last" if best["by"] == "last" else f"by {best['by']} on the select split"
     lines = [
-        "# A model of perceived facial expressions",
+        "# A model of perceived facial expressions" if config.classes else "# A pre-trained encoder of faces",
         "",
-        "It estimates how people would describe the look of a face, not what a person feels. See RESPONSIBLE_USE.md of mien.",
+        "It estimates how people would describe the look of a face, not what a person feels. See RESPONSIBLE_USE.md of mien."
+        if config.classes
+        else "Trainings start from it; it has no classes, its output is a vector per face.",
         "",
-        f"- Classes: {what}",
-        f"- Trained by: {config.objective}, on {data.get('num_samples'):,} faces of {config.source or 'a table'}"
-        f" (label rule: {config.data and data.get('label_rule')})",
-        f"- Chosen: epoch {best['epoch'] + 1}, by {best['by']} on the select split",
+        f"- Classes: {', '.join(config.classes) or 'none'}",
+        f"- Trained by: {config.objective}, on {data.get('num_samples'):,} faces of {config.source or 'a table'}{rule}",
+        f"- Chosen: epoch {best['epoch'] + 1}, {chosen}",
         f"- Input: {config.image_size} × {config.image_size} pixels, {'grey' if config.channels == 1 else 'RGB'}, uint8",
         f"- Calibrated against: {config.calibrated_against or 'nothing'}"
         + (f"; label sets aim at a coverage of {config.level}" if config.level else ""),
