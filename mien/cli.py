@@ -218,6 +218,7 @@ def evaluate(
     label: str = "label",
     json: Flag = False,
     page: Path | None = None,
+    run: Path | None = None,
     faces: Flag = False,
     overwrite: Flag = False,
 ) -> None:
@@ -231,6 +232,7 @@ def evaluate(
         label: Column that counts as the truth.
         json: Print everything as JSON.
         page: Write one self-contained HTML page.
+        run: Run whose curves and label weights the page shows as well.
         faces: Show faces on the page; only for your own disk where the data set's terms forbid passing them on.
         overwrite: Replace the page if it exists.
     """
@@ -246,11 +248,11 @@ def evaluate(
         found = _ask(predictions, table.in_split(split or "report"))
     else:
         found = Predictions.read(predictions)
-        found = _of_faces(found, table.in_split(split).samples) if split else found
+        found = found.of(table.in_split(split).samples) if split else found
     report = evaluate(found, table, label=label)
     print(report.to_json()) if json else report.show(results())
     if page:
-        write_page(page, report, table=table, faces=faces)
+        write_page(page, report, run=run, table=table, faces=faces)
         print(f"wrote {page}", file=sys.stderr if json else sys.stdout)
 
 
@@ -343,22 +345,6 @@ def _ask(model: Path, table: SampleTable) -> Predictions:
 
     with Progress(len(table), "predict", "face") as progress:
         return Predictor.load(model).predict(table, done=progress.update)
-
-
-def _of_faces(predictions: Predictions, samples: list[str]) -> Predictions:
-    """Returns the predictions of some faces alone."""
-    from dataclasses import replace
-
-    inside = set(samples)
-    rows = [row for row, sample in enumerate(predictions.samples) if sample in inside]
-    return replace(
-        predictions,
-        samples=tuple(predictions.samples[row] for row in rows),
-        probs=predictions.probs[rows],
-        label_sets=None if predictions.label_sets is None else predictions.label_sets[rows],
-        status=tuple(predictions.status[row] for row in rows),
-        boxes=None if predictions.boxes is None else predictions.boxes[rows],
-    )
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

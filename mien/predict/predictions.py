@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,19 @@ class Predictions:
     def ambiguous(self) -> np.ndarray:
         """(M,) bool: the label set holds more than one class; false without a level."""
         return self.label_sets.sum(1) > 1 if self.label_sets is not None else np.zeros(len(self), bool)
+
+    def of(self, samples: Collection[str]) -> Predictions:
+        """Returns the predictions of some faces alone, in their present order."""
+        inside = set(samples)
+        rows = [row for row, sample in enumerate(self.samples) if sample in inside]
+        return replace(
+            self,
+            samples=tuple(self.samples[row] for row in rows),
+            probs=self.probs[rows],
+            label_sets=None if self.label_sets is None else self.label_sets[rows],
+            status=tuple(self.status[row] for row in rows),
+            boxes=None if self.boxes is None else self.boxes[rows],
+        )
 
     def to_arrow(self) -> pa.Table:
         """Returns columns sample, status, label, ambiguous, label_set, box and one `prob_CLASS` per class."""

@@ -183,3 +183,18 @@ def test_no_faces_are_predictions_too(tmp_path: Path) -> None:
     found = Predictions.read(tmp_path / "p.parquet")
     assert_equal(found, nobody)
     assert (found.ambiguous.shape, found.labels, found.to_json()) == ((0,), [], "")
+
+
+def test_the_predictions_of_some_faces_keep_their_order_and_all_their_columns():
+    whole = Predictions(
+        ("a", "b", "c"),
+        np.array([[0.5, 0.5], [np.nan, np.nan], [0.2, 0.8]], np.float32),
+        ("x", "z"),
+        np.array([[1, 1], [0, 0], [0, 1]], bool),
+        ("ok", "broken", "ok"),
+        np.arange(12, dtype=np.float32).reshape(3, 4),
+    )
+    part = whole.of({"c", "b"})
+    assert (part.samples, part.status, part.labels) == (("b", "c"), ("broken", "ok"), [None, "z"])
+    assert part.label_sets.tolist() == [[False, False], [False, True]]
+    assert part.boxes[1].tolist() == [8, 9, 10, 11]
