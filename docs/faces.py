@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
     faces = table.take(np.array(rows))
     predictions = Predictor.load(folder / "revision").predict(faces)
 
-    figure, axes = plt.subplots(1, len(rows), figsize=(2.1 * len(rows), 3.9), dpi=150)
+    figure, axes = plt.subplots(1, len(rows), figsize=(2.1 * len(rows), 3.4), dpi=150)
     for place, (axis, row) in enumerate(zip(axes, rows, strict=True)):
         picture = decode(table.columns["image"][row].as_py(), channels=1)[0]
         axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -54,10 +54,10 @@ def main(folder: Path) -> None:
             axis.text(0.5, -line + 1, shown, transform=axis.transAxes, ha="center", color=colour, fontsize=10)
             line += 0.13
         probability = predictions.probs[place].max()
-        axis.text(0.5, -0.62, "predicted", transform=axis.transAxes, ha="center", color=FAINT, fontsize=8)
+        axis.text(0.5, -0.44, "predicted", transform=axis.transAxes, ha="center", color=FAINT, fontsize=8)
         answer = f"{predictions.labels[place]} {probability:.0%}"
-        axis.text(0.5, -0.74, answer, transform=axis.transAxes, ha="center", color=INK, fontsize=10, weight="bold")
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.46, wspace=0.06)
+        axis.text(0.5, -0.57, answer, transform=axis.transAxes, ha="center", color=INK, fontsize=10, weight="bold")
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.38, wspace=0.06)
     figure.savefig(Path(__file__).parent / "faces.png", facecolor="white")
 
 
