@@ -8,13 +8,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pyarrow.parquet as pq
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from mien.data.images import decode
 from mien.data.table import SampleTable
+from mien.evaluate.label_weights import label_files, read_label_weights
 from mien.predict.predictor import Predictor
 
 NUM_FACES = 6
@@ -24,9 +24,8 @@ INK, FAINT, SETTLED = "#1f2933", "#8a94a0", "#1f6f8b"
 def main(folder: Path) -> None:
     """Writes docs/faces.png from the demo in `folder`."""
     table = SampleTable.read(folder / "drawn.parquet").in_split("train")
-    last = pq.read_table(sorted((folder / "revision" / "labels").glob("*.parquet"))[-1])
-    weights = np.stack([np.asarray(last[f"weight_{name}"], np.float32) for name in table.classes], 1)
-    row_of = {sample: row for row, sample in enumerate(last["sample"].to_pylist())}
+    column, _, weights = read_label_weights(label_files(folder / "revision")[-1])
+    row_of = {sample: row for row, sample in enumerate(column.to_pylist())}
     size = table.candidates.sum(1)
     # Faces with several candidates of which one has won, the first of each winning class, then one with two candidates left.
     settled = [row for row in range(len(table)) if size[row] > 1 and weights[row_of[table.samples[row]]].max() > 0.9]

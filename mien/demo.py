@@ -15,6 +15,7 @@ from mien.data.split import split
 from mien.data.table import SampleTable
 from mien.errors import RunError
 from mien.evaluate import evaluate, write_page
+from mien.evaluate.label_weights import label_files, read_label_weights
 from mien.log import results, say
 from mien.predict.predictions import Predictions
 from mien.recipe import Recipe
@@ -95,15 +96,13 @@ def _clear(out: Path) -> None:
 
 def _show_truth(predictions: Predictions, table: SampleTable, run: Path) -> None:
     """Prints what only drawn faces can tell: how often predictions and label weights name the true expression."""
-    import pyarrow.parquet as pq
-
     truth: dict[str, Any] = dict(zip(table.samples, table.values("label_true"), strict=True))
     right = np.mean([truth[sample] == label for sample, label in zip(predictions.samples, predictions.labels, strict=True)])
-    last = pq.read_table(sorted((run / "labels").glob("*.parquet"))[-1])
-    weights = np.stack([np.asarray(last[f"weight_{name}"], np.float32) for name in table.classes], 1)
+    column, classes, weights = read_label_weights(label_files(run)[-1])
+    samples = column.to_pylist()
     of_table = dict(zip(table.samples, table.candidates, strict=True))  # type: ignore[arg-type]
-    unsure = np.array([of_table[sample].sum() > 1 for sample in last["sample"].to_pylist()])
-    named = np.array([truth[sample] for sample in last["sample"].to_pylist()], object)
-    hits = np.array(table.classes, object)[weights.argmax(1)] == named
+    unsure = np.array([of_table[sample].sum() > 1 for sample in samples])
+    named = np.array([truth[sample] for sample in samples], object)
+    hits = np.array(classes, object)[weights.argmax(1)] == named
     print(f"unseen faces whose true expression is predicted: {right:.1%}")
     print(f"{unsure.sum():,} training faces with several candidates; the true one has most weight: {hits[unsure].mean():.1%}")

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "mien"
 
 # From left to right: a room imports from rooms to its left, and from itself.
 ROOMS = (
-    *("errors", "log", "classes", "methods", "recipe", "doctor"),
+    *("errors", "log", "files", "classes", "methods", "recipe", "doctor"),
     *("data", "candidates", "faces", "predict", "evaluate", "learn", "tabular", "audit", "serve", "demo", "cli", "__main__"),
 )
 TORCH = {"torch", "torchvision", "timm", "lightning_fabric"}

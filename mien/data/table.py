@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mien.errors import TableError
+from mien.files import whole_file
 
 SPLITS = ("train", "select", "calibrate", "report", "test")
 FORMAT_VERSION = 1
@@ -189,7 +189,6 @@ class SampleTable:
         path = Path(path)
         if path.exists() and not overwrite:
             raise TableError(f"table {path} exists. Choose another name or pass --overwrite.")
-        path.parent.mkdir(parents=True, exist_ok=True)
         about = {
             "version": FORMAT_VERSION,
             "classes": self.classes,
@@ -200,14 +199,9 @@ class SampleTable:
             "licence": self.licence,
             "how": self.how,
         }
-        partial = path.with_name(path.name + ".partial")
-        try:
-            pq.write_table(
-                self.columns.replace_schema_metadata({b"mien": json.dumps(about).encode()}), partial, compression="zstd"
-            )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        columns = self.columns.replace_schema_metadata({b"mien": json.dumps(about).encode()})
+        with whole_file(path) as partial:
+            pq.write_table(columns, partial, compression="zstd")
 
     # ------------------------------------------------------------------ looking
 

@@ -6,15 +6,12 @@ import base64
 import io
 import json
 import math
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
@@ -23,8 +20,10 @@ from mien.data.images import decode
 from mien.data.table import SampleTable
 from mien.errors import ImageError
 from mien.evaluate.chart import Chart, line_chart
+from mien.evaluate.label_weights import label_files, read_label_weights
 from mien.evaluate.number import METRICS
 from mien.evaluate.report import Report, number_text, percent
+from mien.files import whole_file
 from mien.predict.predictions import Predictions
 
 SETTLED = 0.9  # ours: the largest label weight from which a face counts as settled
@@ -84,10 +83,8 @@ def write_page(
         recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else None,
         environment=_read_environment(run),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(html, encoding="utf-8")
 
 
 # ---------------------------------------------------------------------- curves
@@ -131,13 +128,13 @@ def _curves(run: Path | None) -> list[Chart]:
 
 def _settled(run: Path | None, table: SampleTable | None) -> Chart | None:
     """Returns the share of faces whose largest label weight is over `SETTLED`, by epoch."""
-    files = _label_files(run)
+    files = label_files(run) if run is not None else []
     if len(files) < 2:
         return None
     ambiguous = _candidates(files, table).sum(1) > 1
     lines: dict[str, list[tuple[float, float]]] = {"all faces": [], "faces with several candidates": []}
     for file in files:
-        settled = _weights(pq.read_table(file))[1].max(1) > SETTLED
+        settled = read_label_weights(file).weights.max(1) > SETTLED
         epoch = float(file.stem.removeprefix("epoch_"))
         lines["all faces"].append((epoch, float(settled.mean())))
         if ambiguous.any():
@@ -152,13 +149,12 @@ def _settled(run: Path | None, table: SampleTable | None) -> Chart | None:
 
 def _label_cards(run: Path | None, table: SampleTable | None, faces: bool) -> list[Card]:
     """Returns faces drawn at random from those with several candidates, with their label weights after the last epoch."""
-    files = _label_files(run)
+    files = label_files(run) if run is not None else []
     if not files:
         return []
-    last = pq.read_table(files[-1])
-    names, weights = _weights(last)
+    column, names, weights = read_label_weights(files[-1])
     candidates = _candidates(files, table)
-    samples = last["sample"].to_pylist()
+    samples = column.to_pylist()
     cards = []
     for row in _some(np.flatnonzero(candidates.sum(1) > 1)):
         votes = _votes_of(table, samples[row], names)
@@ -235,22 +231,11 @@ def _picture(table: SampleTable, row: int) -> str | None:
 # ---------------------------------------------------------------------- reading a run
 
 
-def _label_files(run: Path | None) -> list[Path]:
-    return sorted((run / "labels").glob("epoch_*.parquet")) if run is not None else []
-
-
-def _weights(columns: pa.Table) -> tuple[tuple[str, ...], np.ndarray]:
-    """Returns the K class names and (N, K) float32 label weights of one epoch's file."""
-    names = tuple(name.removeprefix("weight_") for name in columns.column_names if name.startswith("weight_"))
-    return names, np.stack([np.asarray(columns[f"weight_{name}"], np.float32) for name in names], 1)
-
-
 def _candidates(files: list[Path], table: SampleTable | None) -> np.ndarray:
     """Returns (N, K) candidate sets: the table's, or else the classes that have weight after the first epoch."""
-    first = pq.read_table(files[0])
-    names, weights = _weights(first)
+    samples, names, weights = read_label_weights(files[0])
     if table is not None and "candidates" in table and set(names) == set(table.classes):
-        rows = pc.index_in(first["sample"], value_set=table.columns["sample"])
+        rows = pc.index_in(samples, value_set=table.columns["sample"])
         if not rows.null_count and (sets := table.candidates) is not None:
             return sets[np.asarray(rows, np.int64)][:, [table.classes.index(name) for name in names]]
     return weights > 0

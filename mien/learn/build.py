@@ -28,10 +28,11 @@ def find(kind: str, named: Named | Mapping[str, Any] | str, **given: Any) -> Any
         RecipeError: If there is no such name, or an argument is unknown, missing or of the wrong type.
     """
     named = Named.model_validate(named)
-    factory, arguments = find_class(kind, named.name), named.arguments
-    if kind == "encoder" and factory.__name__ == "TimmEncoder" and named.name != "timm":
-        arguments = {"model": named.name, **arguments}
-    return factory(**given, **_checked(factory, f"{kind}.", arguments, set(given)))
+    name, arguments = named.name, named.arguments
+    if kind == "encoder" and ":" not in name and name not in _files(kind):
+        name, arguments = "timm", {"model": name, **arguments}
+    factory = find_class(kind, name)
+    return factory(**given, **check_arguments(factory, f"{kind}.", arguments, set(given)))
 
 
 def find_class(kind: str, name: str) -> type:
@@ -42,13 +43,16 @@ def find_class(kind: str, name: str) -> type:
             return getattr(importlib.import_module(module_name), class_name)  # type: ignore[no-any-return]
         except (ImportError, AttributeError) as error:
             raise RecipeError(f"{kind}.name {name!r}: {error}. Expected an importable module:Class.") from None
-    files = {path.stem: path for path in sorted(Path(__file__).parent.glob(f"{_SHELVES[kind]}/[a-z]*.py"))}
+    files = _files(kind)
     if name not in files:
-        if kind != "encoder":
-            raise RecipeError(f"{kind}.name {name!r} is not on the shelf. {did_you_mean(name, files)}")
-        name = "timm"
+        raise RecipeError(f"{kind}.name {name!r} is not on the shelf. {did_you_mean(name, files)}")
     module_path = files[name].relative_to(Path(__file__).parent).with_suffix("").parts
     return the_class(importlib.import_module(".".join(("mien", "learn", *module_path))))
+
+
+def _files(kind: str) -> dict[str, Path]:
+    """Returns the files of a shelf by name."""
+    return {path.stem: path for path in sorted(Path(__file__).parent.glob(f"{_SHELVES[kind]}/[a-z]*.py"))}
 
 
 def the_class(module: types.ModuleType) -> type:
@@ -62,15 +66,20 @@ def the_class(module: types.ModuleType) -> type:
 
 
 def check_arguments(function: Any, where: str, arguments: Mapping[str, Any], given: set[str]) -> dict[str, Any]:
-    """Returns arguments of a function, such as a candidate builder, checked and converted by its signature."""
-    return _checked(function, where, arguments, given)
+    """Returns the arguments of a class or a function, such as a candidate builder, converted to its signature's types.
 
+    Args:
+        function: What is to be called.
+        where: How the message starts, such as "objective.".
+        arguments: As the recipe has them.
+        given: Parameters that a recipe does not say.
 
-def _checked(factory: Any, where: str, arguments: Mapping[str, Any], given: set[str]) -> dict[str, Any]:
-    """Returns the arguments converted to the types that the signature states."""
-    name = factory.__name__
+    Raises:
+        RecipeError: If one is unknown, missing or of the wrong type.
+    """
+    name = function.__name__
     # Types stay text under `from __future__ import annotations` unless they are evaluated.
-    parameters = inspect.signature(factory, eval_str=True).parameters
+    parameters = inspect.signature(function, eval_str=True).parameters
     known = {n: p for n, p in parameters.items() if n not in given and p.kind is not p.VAR_KEYWORD}
     fields: dict[str, Any] = {}
     for key, parameter in known.items():

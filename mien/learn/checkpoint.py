@@ -7,16 +7,15 @@ from typing import Any
 import torch
 
 from mien.errors import WeightsError
+from mien.files import whole_file
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Writes tensors, numbers, lists and mappings; an older file stays until the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(state, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        torch.save(state, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch
 
 from mien import __version__
 from mien.errors import RunError
+from mien.files import whole_file
 from mien.recipe import Recipe
 
 
@@ -101,11 +102,8 @@ class Run:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file whole."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text)
-        os.replace(partial, path)
+        with whole_file(self.folder / name) as partial:
+            partial.write_text(text)
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file whole."""
@@ -113,11 +111,8 @@ class Run:
 
     def write_table(self, name: str, columns: dict[str, Any]) -> None:
         """Writes a Parquet file whole."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        pq.write_table(pa.table(columns), partial, compression="zstd")
-        os.replace(partial, path)
+        with whole_file(self.folder / name) as partial:
+            pq.write_table(pa.table(columns), partial, compression="zstd")
 
     def log(self, step: int, epoch: int, numbers: dict[str, float]) -> None:
         """Appends numbers to metrics.jsonl, one line each."""

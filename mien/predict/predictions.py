@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.errors import TableError
+from mien.files import whole_file
 
 if TYPE_CHECKING:
     import pandas
@@ -134,18 +134,13 @@ class Predictions:
         path = Path(path)
         if path.exists() and not overwrite:
             raise TableError(f"predictions {path} exist. Choose another name or pass --overwrite.")
-        path.parent.mkdir(parents=True, exist_ok=True)
         about = {"version": FORMAT_VERSION, "classes": self.classes, "model": self.model}
         table = self.to_arrow()
         for place, name in enumerate(self.classes):
             column = self.probs[:, place].astype(np.float16 if half else np.float32)
             table = table.set_column(table.schema.get_field_index(f"prob_{name}"), f"prob_{name}", pa.array(column))
-        partial = path.with_name(path.name + ".partial")
-        try:
+        with whole_file(path) as partial:
             pq.write_table(table.replace_schema_metadata({b"mien": json.dumps(about).encode()}), partial, compression="zstd")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path | str) -> Predictions:
