@@ -53,11 +53,17 @@ class Splits(_Section):
 
 
 class Data(_Section):
-    """The table to learn from."""
+    """The table to learn from; `rule` and `votes_per_face` change what is known of its training rows alone.
+
+    `rule` makes their label anew from their votes: a label rule, or `lot` (most votes, ties by lot). `votes_per_face` keeps
+    that many of the votes, drawn with the run's seed.
+    """
 
     table: Path
     root: Path | None = None
     label: str = "label"
+    rule: str | None = None
+    votes_per_face: int | None = Field(None, ge=1)
     splits: Splits = Splits()
 
 

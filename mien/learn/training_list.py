@@ -1,17 +1,20 @@
 """The training list: which rows a run learns from, and the tensors an objective sees."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 import mien.candidates
+from mien.data.few_votes import draw_votes, label_by_lot
+from mien.data.rules import apply_rule
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.learn.build import check_arguments
 from mien.learn.objective import LearnsFrom, TrainingData
 from mien.learn.run import hash_of
-from mien.recipe import Named, Recipe
+from mien.recipe import Recipe
 
 
 class TrainingList(NamedTuple):
@@ -39,16 +42,30 @@ class TrainingList(NamedTuple):
         }
 
 
-def build_candidates(table: SampleTable, builder: Named | None) -> SampleTable:
-    """Returns the table with the candidate sets that a recipe asks for.
+def prepare(table: SampleTable, recipe: Recipe) -> SampleTable:
+    """Returns the table as the recipe learns from it: fewer votes, another label rule, candidate sets.
+
+    Votes and labels change in the training split alone; what is held out is judged by everything that is known of it.
 
     Raises:
-        RecipeError: If there is no such builder or it has no such argument.
+        RecipeError: If there is no such rule or builder, or the builder has no such argument.
+        TableError: If the table has no votes to draw from.
     """
-    if builder is None:
+    about, learned = recipe.data, table.splits == recipe.data.splits.train
+    if about.votes_per_face is not None:
+        drawn = draw_votes(table, about.votes_per_face, seed=recipe.train.seed)
+        votes = np.where(learned[:, None], drawn, table.votes)
+        table = table.with_column("votes", votes, step="draw", votes=about.votes_per_face, seed=recipe.train.seed)
+    if about.rule is not None:
+        by_rule = label_by_lot(table, seed=recipe.train.seed) if about.rule == "lot" else apply_rule(table, about.rule)
+        before = table.values(about.label) if about.label in table else np.full(len(table), None, object)
+        labels = np.where(learned, by_rule.values("label"), before)
+        table = table.with_column(about.label, labels, step="label", rule=about.rule, of=about.splits.train)
+        table = replace(table, label_rule=about.rule)
+    if recipe.candidates is None:
         return table
-    function = mien.candidates.find(builder.name)
-    arguments = check_arguments(function, "candidates.", builder.arguments, {"table"})
+    function = mien.candidates.find(recipe.candidates.name)
+    arguments = check_arguments(function, "candidates.", recipe.candidates.arguments, {"table"})
     return function(table, **arguments)
 
 

@@ -3,8 +3,8 @@ import pytest
 
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, TableError
-from mien.learn.training_list import build_candidates, training_list
-from mien.recipe import Named, Recipe
+from mien.learn.training_list import prepare, training_list
+from mien.recipe import Recipe
 
 VOTES = np.array([[3, 1, 0, 0], [0, 0, 0, 5], [2, 2, 0, 1], [1, 0, 3, 0], [9, 0, 0, 0]], np.int16)
 RECIPE = Recipe.from_dict(
@@ -73,9 +73,31 @@ def test_a_column_in_which_no_row_of_the_split_has_anything_is_as_good_as_none(t
         training_list(empty, RECIPE, learns_from)
 
 
+def recipe_with(**sections):
+    return Recipe.from_dict({**RECIPE.model_dump(), **sections})
+
+
 def test_a_recipe_can_ask_for_candidates_of_its_own(table):
-    assert build_candidates(table, None) is table
-    built = build_candidates(table, Named(name="votes", at_least=3))
+    assert prepare(table, RECIPE) is table
+    built = prepare(table, recipe_with(candidates={"name": "votes", "at_least": 3}))
     assert built.candidates[[0, 2, 3]].tolist() == [[True, False, False], [True, True, False], [False, False, True]]
     with pytest.raises(RecipeError, match=r"candidates\.at_last is not an argument of votes\. Did you mean at_least\?"):
-        build_candidates(table, Named(name="votes", at_last=3))
+        prepare(table, recipe_with(candidates={"name": "votes", "at_last": 3}))
+
+
+def test_another_label_rule_changes_the_training_rows_alone(table):
+    found = prepare(table, recipe_with(data={"table": "faces.parquet", "rule": "any"}))
+    assert found.values("label").tolist() == ["x", None, "x", "z", "x"] and found.label_rule == "any"
+    odd = table.with_column("label", ["z", "z", "z", "z", "z"])
+    assert prepare(odd, recipe_with(data={"table": "faces.parquet", "rule": "majority"})).values("label")[4] == "z"
+
+
+def test_fewer_votes_are_left_to_the_training_rows_alone_and_everything_follows_from_them(table):
+    data = {"table": "faces.parquet", "votes_per_face": 1, "rule": "any"}
+    found = prepare(table, recipe_with(data=data, candidates={"name": "votes", "at_least": 1}))
+    assert found.votes[:4].sum(1).tolist() == [1, 1, 1, 1] and (found.votes <= VOTES).all()
+    assert found.votes[4].tolist() == VOTES[4].tolist()
+    assert found.candidates[:4].sum(1).tolist() == found.class_votes[:4].sum(1).tolist()
+    for row in range(4):
+        told = found.class_votes[row]
+        assert found.values("label")[row] == (table.classes[told.argmax()] if told.any() else None)
