@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from mien.errors import RecipeError, did_you_mean
 
@@ -56,7 +65,7 @@ class Data(_Section):
     """The table to learn from; `rule` and `votes_per_face` change what is known of its training rows alone.
 
     `rule` makes their label anew from their votes: a label rule, or `lot` (most votes, ties by lot). `votes_per_face` keeps
-    that many of the votes, drawn with the run's seed.
+    that many of the votes, drawn with the run's seed; `labelled_only` leaves out those without a label.
     """
 
     table: Path
@@ -64,6 +73,7 @@ class Data(_Section):
     label: str = "label"
     rule: str | None = None
     votes_per_face: int | None = Field(None, ge=1)
+    labelled_only: bool = False
     splits: Splits = Splits()
 
 
@@ -78,33 +88,57 @@ class Model(_Section):
 
 
 class Start(_Section):
-    """The model folder whose weights the training starts from."""
+    """The model folder whose weights the training starts from; `freeze` keeps the encoder's as they are."""
 
     encoder: Path
     head: bool = False
+    freeze: bool = False
+
+
+_OWN: dict[str, dict[str, Any]] = {  # what an optimizer has for itself, unless a recipe says otherwise
+    "adamw": {"betas": (0.9, 0.999), "weight_decay": 0.05},
+    "sgd": {"momentum": 0.9, "weight_decay": 5e-4},  # added to the gradient, hence smaller
+}
 
 
 class Optimizer(_Section):
-    """AdamW and its schedule; `lr` is the peak rate, whatever the batch size."""
+    """AdamW, or SGD with Nesterov momentum, and its schedule; `lr` is the peak rate, whatever the batch size."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(gt=0)
     min_lr: float = Field(1e-6, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.05, ge=0)
+    betas: tuple[float, float] | None = None
+    momentum: float | None = Field(None, ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
     layer_decay: float = Field(1.0, gt=0, le=1)
     warmup_epochs: float = Field(5, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        said = {key: setting for key, setting in value.items() if setting is not None}
+        return {**_OWN.get(str(said.get("name", "adamw")), {}), **said}
+
+    @field_validator("betas", "momentum")
+    @classmethod
+    def _belongs(cls, value: Any, about: ValidationInfo) -> Any:
+        owner = "adamw" if about.field_name == "betas" else "sgd"
+        if value is not None and about.data.get("name", owner) != owner:
+            raise ValueError(f"it belongs to {owner}; leave it out, or set it to null")
+        return value
+
 
 class Train(_Section):
-    """How long, how large, how exact."""
+    """How long, how large, how exact; `sampler: class_balanced` shows each class equally often."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=1)
     accumulate: int = Field(1, ge=1)
-    sampler: Literal["uniform"] = "uniform"
+    sampler: Literal["uniform", "class_balanced"] = "uniform"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     ema: float | None = Field(None, gt=0, lt=1)
     seed: int = 0
@@ -169,7 +203,7 @@ class Recipe(_Section):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise RecipeError(f"{where}: {_sentence(error)}") from None
+            raise RecipeError(f"{where}: {sentence(error, cls)}") from None
 
     def to_yaml(self) -> str:
         """Returns the resolved recipe, complete and in the order of its sections."""
@@ -190,13 +224,13 @@ def _override(content: dict[str, Any], key: str, value: Any, where: str) -> None
     place[last] = value
 
 
-def _sentence(error: ValidationError) -> str:
+def sentence(error: ValidationError, schema: type[BaseModel]) -> str:
     """Returns the first of pydantic's errors as a sentence with the key, what was expected, found and known."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        section: Any = Recipe
-        for part in first["loc"][:-1]:
+        section: Any = schema
+        for part in (part for part in first["loc"][:-1] if part in section.model_fields):  # not a name or place in a collection
             annotation = section.model_fields[str(part)].annotation
             choices = [annotation, *getattr(annotation, "__args__", ())]
             section = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))

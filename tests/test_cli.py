@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mien import __version__, cli, methods
 from mien.data.readers import drawn
@@ -69,7 +70,7 @@ def test_help_loads_nothing_heavy(tokens: list[str]) -> None:
 def test_help_lists_every_command_with_what_it_does(capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for name in ("demo", "data", "candidates", "train", "predict", "evaluate", "methods", "doctor"):
+    for name in ("demo", "data", "candidates", "train", "probe", "predict", "evaluate", "methods", "doctor"):
         assert any(line.strip("│ ").startswith(f"{name} ") and len(line.split()) > 4 for line in shown.splitlines()), name
 
 
@@ -199,6 +200,29 @@ def test_drawn_faces_go_from_import_to_candidate_sets(capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["rows"] == 60
 
 
+def test_describe_gives_json_alone_on_stdout_and_a_page(table: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["candidates", "votes", str(table), "--out", "b.parquet"]) == 0
+    capsys.readouterr()
+    tokens = ["candidates", "describe", "b.parquet", "--json", "--page", "sets.html"]
+    assert cli.main(tokens) == 0
+    shown = capsys.readouterr()
+    assert (json.loads(shown.out)["rows"], shown.err) == (60, "wrote sets.html\n")
+    assert "drawn faces</h1>" in Path("sets.html").read_text(encoding="utf-8")
+    assert cli.main(tokens) == 2, "the page exists"
+
+
+def test_show_puts_the_most_doubtful_faces_of_a_split_on_a_page(table: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["data", "import", "drawn", "--faces", "60", "--out", "a.parquet"]) == 0
+    capsys.readouterr()
+    tokens = ["data", "show", "a.parquet", "--out", "sheet.html", "--num", "5", "--doubtful"]
+    assert cli.main([*tokens, "--split", "train", "--label", "neutral"]) == 0
+    assert capsys.readouterr().out == "wrote sheet.html: 5 faces\n"
+    assert Path("sheet.html").read_text(encoding="utf-8").count("data:image/png") == 5
+    assert cli.main(tokens) == 2, "the page exists"
+    assert cli.main([*tokens, "--overwrite", "--label", "netural"]) == 2
+    assert "Did you mean neutral?" in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten_unasked(table: Path, capsys: pytest.CaptureFixture) -> None:
     Path("out.parquet").write_text("mine")
     for overwrite, code in (([], 3), (["--overwrite"], 0)):
@@ -209,8 +233,38 @@ def test_nothing_is_overwritten_unasked(table: Path, capsys: pytest.CaptureFixtu
 
 def test_ferplus_without_a_folder_is_refused(capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["data", "import", "ferplus", "--out", "a.parquet"]) == 2
-    assert "--root is missing" in capsys.readouterr().err
+    assert "--root requires an argument" in capsys.readouterr().err
     assert cli.main(["data", "import", "ferplus", "--root", "nowhere", "--out", "a.parquet"]) == 3
+    assert not Path("a.parquet").exists()
+
+
+def test_one_s_own_faces_come_from_folders_and_tables_and_are_merged(capsys: pytest.CaptureFixture) -> None:
+    for name in ("faces/happy/1.png", "faces/sad/1.png"):
+        Path(name).parent.mkdir(parents=True)
+        Image.new("L", (4, 4)).save(name)
+    Path("votes.csv").write_text("file,happy,sad,unknown\nfaces/happy/1.png,8,1,1\n")
+    importing = ["data", "import"]
+    assert (
+        cli.main([*importing, "folder", "faces", "--classes", "sad", "happy", "--licence", "mine", "--out", "a.parquet"]) == 0
+    )
+    tokens = [*importing, "table", "votes.csv", "--classes", "happy", "sad", "--other-answers", "unknown"]
+    assert cli.main([*tokens, "--columns.path", "file", "--source", "Votes", "--out", "b.parquet"]) == 0
+    assert cli.main(["data", "merge", "a.parquet", "b.parquet", "--prefix", "--out", "c.parquet"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == "wrote c.parquet: 3 faces"
+    made = SampleTable.read("c.parquet")
+    assert made.samples == ["a/happy/1", "a/sad/1", "b/faces/happy/1"]
+    assert made.values("label").tolist() == ["happy", "sad", "happy"]
+    assert (made.classes, made.vote_names) == (("sad", "happy"), ("sad", "happy", "unknown"))
+    assert made.licence == "faces: mine; Votes: not stated"
+    assert cli.main(["data", "check", "c.parquet"]) == 0
+    assert "within a split" in capsys.readouterr().out
+
+
+def test_a_bad_row_ends_an_import_without_a_table(capsys: pytest.CaptureFixture) -> None:
+    Path("faces.csv").write_text("path,label\nnone.png,sad\n")
+    assert cli.main(["data", "import", "table", "faces.csv", "--out", "a.parquet"]) == 3
+    assert capsys.readouterr().err.startswith("mien: faces.csv, line 2: picture none.png is not in .")
     assert not Path("a.parquet").exists()
 
 
@@ -271,6 +325,18 @@ def test_evaluate_gives_json_alone_on_stdout_and_a_page(table: Path, capsys: pyt
     assert shown.err == "wrote page.html\n"
     assert "</html>" in Path("page.html").read_text(encoding="utf-8")
     assert cli.main(tokens) == 2, "the page exists"
+
+
+def test_evaluate_draws_several_runs_beside_each_other(table: Path) -> None:
+    predictions_for(SampleTable.read(table)).write("p.parquet")
+    for name in ("first", "second"):
+        Path(name).mkdir()
+        lines = [{"epoch": epoch, "name": "select/accuracy", "value": epoch / 2} for epoch in (0, 1)]
+        Path(name, "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    tokens = ["evaluate", "p.parquet", "--data", str(table), "--label", "label_true", "--page", "page.html"]
+    assert cli.main([*tokens, "--run", "first", "--run", "second"]) == 0
+    html = Path("page.html").read_text(encoding="utf-8")
+    assert "Runs side by side" in html and "second 50 %" in html
 
 
 def test_evaluate_judges_one_split_of_the_predictions(table: Path, capsys: pytest.CaptureFixture) -> None:

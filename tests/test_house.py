@@ -20,7 +20,7 @@ PACKAGE = ROOT / "mien"
 
 # From left to right: a room imports from rooms to its left, and from itself.
 ROOMS = (
-    *("errors", "log", "files", "classes", "methods", "recipe", "doctor"),
+    *("errors", "log", "files", "page", "classes", "methods", "recipe", "doctor"),
     *("data", "candidates", "faces", "predict", "evaluate", "learn", "tabular", "audit", "serve", "demo", "cli", "__main__"),
 )
 TORCH = {"torch", "torchvision", "timm", "lightning_fabric"}
@@ -312,7 +312,8 @@ def too_many_lines(recipe: str) -> bool:
 
 
 def test_recipes_fit_on_a_screen() -> None:
-    assert [path.name for path in (ROOT / "recipes").rglob("*.yaml") if too_many_lines(path.read_text())] == []
+    recipes = [path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "suites"]
+    assert [path.name for path in recipes if too_many_lines(path.read_text())] == []
     assert too_many_lines("a: 1\n" * 46) and not too_many_lines("a: 1\n" * 45)
 
 

@@ -81,6 +81,10 @@ def test_an_override_reaches_into_a_name_standing_alone_and_into_a_missing_secti
         ({"train.epochs": "many"}, r"train\.epochs is 'many'\. .*integer"),
         ({"optimizer.lr": "-1"}, r"optimizer\.lr is -1\. .*greater than 0"),
         ({"optimizer.schedule": "step"}, r"optimizer\.schedule is 'step'\. .*'cosine' or 'constant'"),
+        ({"optimizer.name": "sgd"}, r"optimizer\.betas is \[0\.9, 0\.95\]\. It belongs to adamw; leave it out"),
+        ({"optimizer.momentum": "0.9"}, r"optimizer\.momentum is 0\.9\. It belongs to sgd; leave it out"),
+        ({"optimizer.name": "adam"}, r"optimizer\.name is 'adam'\. .*'adamw' or 'sgd'"),
+        ({"train.sampler": "balanced"}, r"train\.sampler is 'balanced'\. .*'uniform' or 'class_balanced'"),
         ({"objective": "{threshold: 1}"}, r"objective\.name is missing\. Add it"),
         ({"train.epochs.more": "3"}, r"--train\.epochs\.more reaches into epochs, which is 40\. Expected a section"),
     ],
@@ -89,6 +93,15 @@ def test_a_wrong_key_or_value_gives_one_sentence_with_file_key_and_what_is_known
     with pytest.raises(RecipeError, match=rf"^recipe revision\.yaml: {message}") as caught:
         Recipe.read(REVISION, overrides)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_each_optimizer_has_defaults_of_its_own_and_null_stands_for_them():
+    sgd = {"optimizer.name": "sgd", "optimizer.betas": "null", "optimizer.weight_decay": "null"}
+    recipe = Recipe.read(REVISION, sgd)
+    assert (recipe.optimizer.betas, recipe.optimizer.momentum, recipe.optimizer.weight_decay) == (None, 0.9, 5e-4)
+    assert Recipe.from_dict(yaml.safe_load(recipe.to_yaml())) == recipe
+    adamw = Recipe.read(REVISION, {"optimizer": "{lr: 0.1}"}).optimizer
+    assert (adamw.name, adamw.betas, adamw.momentum, adamw.weight_decay) == ("adamw", (0.9, 0.999), None, 0.05)
 
 
 @pytest.mark.parametrize("part", ["train", "select", "calibrate", "report"])

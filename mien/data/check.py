@@ -41,8 +41,10 @@ def check(table: SampleTable, *, done: Callable[[int], None] | None = None) -> d
     """Returns what is in the table and what is wrong with it, as plain values that JSON can hold.
 
     Every image is decoded whole. A problem is given as `count` and the `first` few names. `ok` is false where an image is
-    missing or broken; everything else is for the reader to judge. `in_two_splits` counts sets of faces with equal pixels,
-    `ties` faces in which two classes share most class votes.
+    missing or broken; everything else is for the reader to judge. `ties` counts faces in which two classes share most class
+    votes. `duplicates` counts sets of faces with equal pixels, within one split and across several: how many, faces in them,
+    and in how many of them labels (where there are any) or votes differ. Its `twins` tells for each split how many of its
+    faces have a twin in each split.
 
     Args:
         table: The table; its images are looked for below `table.root`.
@@ -54,7 +56,7 @@ def check(table: SampleTable, *, done: Callable[[int], None] | None = None) -> d
     missing, total = _missing(table)
     if total and len(missing) == total:
         require_images(table)
-    broken, faces = _decode_all(table, set(missing), done)
+    broken, faces = _digest_all(table, set(missing), done)
     names = table.values("path") if "path" in table else table.values("sample")
     return {
         "ok": not missing and not broken,
@@ -64,9 +66,9 @@ def check(table: SampleTable, *, done: Callable[[int], None] | None = None) -> d
         "images": {
             "missing": _listed(names[row] for row in missing),
             "broken": _listed(broken),
-            "in_two_splits": _listed(_shared(table, faces)),
         },
-        "groups_in_two_splits": _listed(_shared(table, table.values("group")) if "group" in table else []),
+        "duplicates": _find_duplicates(table, faces),
+        "groups_in_two_splits": _listed(_groups_in_two_splits(table)),
         "votes": _check_votes(table),
         "counts": _count(table),
         "candidates": _candidate_sizes(table),
@@ -84,12 +86,12 @@ def _missing(table: SampleTable) -> tuple[list[int], int]:
     return [row for row in rows if not there[paths[row]]], len(rows)
 
 
-def _decode_all(table: SampleTable, missing: set[int], done: Callable[[int], None] | None) -> tuple[list[str], np.ndarray]:
-    """Returns why broken images are broken, and (N,) digests of the decoded faces, null where there is none."""
+def _digest_all(table: SampleTable, missing: set[int], done: Callable[[int], None] | None) -> tuple[list[str], np.ndarray]:
+    """Returns why broken images are broken, and (N,) uint64 digests of the decoded faces, 0 where there is none."""
     inside = table.columns["image"] if "image" in table else None
     paths = table.values("path") if "path" in table else np.full(len(table), None, object)
     boxes = table.values("box") if "box" in table else np.full(len(table), None, object)
-    samples, digests = table.values("sample"), np.full(len(table), None, object)
+    samples, digests = table.values("sample"), np.zeros(len(table), np.uint64)
 
     def look(rows: Sequence[int]) -> list[str]:
         broken = []
@@ -106,7 +108,8 @@ def _decode_all(table: SampleTable, missing: set[int], done: Callable[[int], Non
             except ImageError as error:
                 broken.append(str(error))
                 continue
-            digests[row] = hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).digest()
+            digest = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes(), digest_size=8)
+            digests[row] = int.from_bytes(digest.digest(), "little")
         return broken
 
     broken, chunks = [], [range(start, min(start + _CHUNK, len(table))) for start in range(0, len(table), _CHUNK)]
@@ -118,14 +121,60 @@ def _decode_all(table: SampleTable, missing: set[int], done: Callable[[int], Non
     return broken, digests
 
 
-def _shared(table: SampleTable, keys: np.ndarray) -> list[list[str]]:
-    """Returns the samples of each key (a digest, a group) that occurs in more than one split."""
-    rows_of: dict[Any, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        if key is not None:
-            rows_of[key].append(row)
-    splits, samples = table.splits, table.values("sample")
-    return [samples[rows].tolist() for rows in rows_of.values() if len(set(splits[rows])) > 1]
+def _find_duplicates(table: SampleTable, digests: np.ndarray) -> dict[str, Any]:
+    """Returns sets of faces with equal digests, within a split and across splits, and each split's twins in each split."""
+    splits = np.array([name or "none" for name in table.splits], str)
+    across, within = [], []
+    twins: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for rows in _equal(digests, np.flatnonzero(digests)):
+        names, counts = np.unique(splits[rows], return_counts=True)
+        within += [rows[splits[rows] == name] for name in names[counts > 1]]
+        if len(names) > 1:
+            across.append(rows)
+        for here, count in zip(names, counts, strict=True):
+            for there in names:
+                if here != there or count > 1:
+                    twins[here][there] += int(count)
+    order = (*SPLITS, "none")
+    return {
+        "within_a_split": _describe_sets(table, within),
+        "across_splits": _describe_sets(table, across),
+        "twins": {
+            here: {there: twins[here][there] for there in order if there in twins[here]} for here in order if here in twins
+        },
+    }
+
+
+def _equal(keys: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    """Returns those of `rows` that share a key, one array of rows per key, in order of their first."""
+    order = rows[np.argsort(keys[rows], kind="stable")]
+    runs = np.split(order, np.flatnonzero(keys[order[1:]] != keys[order[:-1]]) + 1)
+    return sorted((run for run in runs if len(run) > 1), key=lambda run: int(run[0]))
+
+
+def _describe_sets(table: SampleTable, sets: list[np.ndarray]) -> dict[str, Any]:
+    """Returns how many sets of equal faces there are, faces in them, sets that disagree, and the first of them."""
+    labels = table.labels() if "label" in table else np.full(len(table), -1)
+    votes, samples = table.votes, table.values("sample")
+    labels_differ = [len(set(labels[rows]) - {-1}) > 1 for rows in sets]
+    votes_differ = [votes is not None and bool((votes[rows] != votes[rows[0]]).any()) for rows in sets]
+    first = list(zip(sets, labels_differ, votes_differ, strict=True))[:LISTED]
+    return {
+        "count": len(sets),
+        "faces": sum(map(len, sets)),
+        "labels_differ": sum(labels_differ),
+        "votes_differ": sum(votes_differ),
+        "first": [{"samples": samples[rows].tolist(), "labels_differ": one, "votes_differ": two} for rows, one, two in first],
+    }
+
+
+def _groups_in_two_splits(table: SampleTable) -> list[list[str]]:
+    """Returns the samples of each group that occurs in more than one split."""
+    if "group" not in table:
+        return []
+    groups, splits, samples = table.values("group"), table.splits, table.values("sample")
+    rows = np.array([row for row, group in enumerate(groups) if group is not None], np.int64)
+    return [samples[same].tolist() for same in _equal(groups, rows) if len(set(splits[same])) > 1]
 
 
 def _check_votes(table: SampleTable) -> dict[str, Any] | None:
@@ -186,6 +235,7 @@ def show(result: dict[str, Any], console: Console) -> None:
     for name, value in found.items():
         problems.add_row(name, f"{value['count']:,}", ", ".join(map(str, value["first"][:3])))
     console.print(problems)
+    _show_duplicates(result["duplicates"], console)
     counts, votes = result["counts"], result["votes"]
     _show_counts(console, "label rule", {"all faces": counts["owner_split"], **counts["rule"]})
     if votes:
@@ -194,6 +244,28 @@ def show(result: dict[str, Any], console: Console) -> None:
     _show_counts(console, f"label ({result['label_rule'] or 'as given'})", {"all faces": counts["split"], **counts["class"]})
     if result["candidates"]:
         console.print(_two_columns("classes in the candidate set", result["candidates"]))
+
+
+def _show_duplicates(duplicates: dict[str, Any], console: Console) -> None:
+    """Prints sets of faces with equal pixels and, by split, how many faces have a twin where."""
+    twins = duplicates["twins"]
+    if not twins:
+        return
+    table = Table("equal pixels", "sets", "faces", "labels differ", "votes differ", "first")
+    for name in ("within_a_split", "across_splits"):
+        sets = duplicates[name]
+        numbers = [f"{sets[key]:,}" for key in ("count", "faces", "labels_differ", "votes_differ")]
+        table.add_row(name.replace("_", " "), *numbers, "\n".join(map(_in_words, sets["first"][:3])))
+    console.print(table)
+    _show_counts(
+        console, "faces with a twin in", {here: {there: twins[here].get(there, 0) for there in twins} for here in twins}
+    )
+
+
+def _in_words(same: dict[str, Any]) -> str:
+    """Returns the samples of one set of equal faces, and whether they disagree."""
+    differ = [name for name in ("labels", "votes") if same[f"{name}_differ"]]
+    return " = ".join(same["samples"]) + (f" ({' and '.join(differ)} differ)" if differ else "")
 
 
 def _show_counts(console: Console, name: str, rows: dict[str, dict[str, int]]) -> None:

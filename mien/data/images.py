@@ -1,5 +1,6 @@
-"""Picture files to arrays: the one function that decodes, and the array of all faces of a table."""
+"""Picture files to arrays: the one function that decodes, the array of all faces of a table, and one face for a page."""
 
+import base64
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -112,3 +113,13 @@ def load_images(
             if done is not None:
                 done(total)
     return images, broken
+
+
+def face_png(table: SampleTable, row: int, *, size: int) -> str | None:
+    """Returns one face of a table, `size` pixels wide and high, as base64 PNG; null where it cannot be read."""
+    images, broken = load_images(table.take(np.array([row])), channels=3, size=size)
+    if broken:
+        return None
+    file = io.BytesIO()
+    Image.fromarray(images[0].transpose(1, 2, 0)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -18,6 +18,7 @@ from mien.data.table import SampleTable
 from mien.errors import TableError, did_you_mean
 from mien.evaluate import intervals, metrics
 from mien.evaluate.number import METRICS, Bin, ClassNumbers, Number
+from mien.page import percent
 from mien.predict.predictions import Predictions
 
 
@@ -95,11 +96,6 @@ class Report:
         return rows
 
 
-def percent(value: float | None) -> str:
-    """Returns a share as a percentage with one decimal, a dash for null."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
 def number_text(name: str, number: Number) -> tuple[str, str, str]:
     """Returns value, interval and faces of a number as text; a number without faces says which were wanted."""
     metric = METRICS[name]
@@ -118,7 +114,7 @@ def _markdown(header: tuple[str, ...], rows: list[Any]) -> str:
 # ---------------------------------------------------------------------- evaluating
 
 
-class _Faces(NamedTuple):
+class Faces(NamedTuple):
     """The M faces predicted, in the table's order of classes."""
 
     label: np.ndarray  # (M,) positions, -1 unknown
@@ -146,8 +142,8 @@ def evaluate(
     Raises:
         TableError: If there are no predictions, a face is not in the table or stands twice, or a class is unknown there.
     """
-    rows = _rows(predictions, table)
-    faces = _faces(predictions, table, rows, label)
+    rows = rows_of(predictions, table)
+    faces = faces_of(predictions, table, rows, label)
     draws = {"seed": seed, "replicates": replicates}
     known = np.asarray(faces.label >= 0)
     counts = metrics.confusion(faces.label[known], faces.predicted[known], len(table.classes))
@@ -169,7 +165,7 @@ def evaluate(
     )
 
 
-def _rows(predictions: Predictions, table: SampleTable) -> np.ndarray:
+def rows_of(predictions: Predictions, table: SampleTable) -> np.ndarray:
     """Returns (M,) rows of the table in which the predictions' samples stand."""
     if not len(predictions):
         raise TableError("predictions: there are none. Expected at least one face; make them with: mien predict …")
@@ -188,7 +184,7 @@ def _rows(predictions: Predictions, table: SampleTable) -> np.ndarray:
     return rows
 
 
-def _faces(predictions: Predictions, table: SampleTable, rows: np.ndarray, label: str) -> _Faces:
+def faces_of(predictions: Predictions, table: SampleTable, rows: np.ndarray, label: str) -> Faces:
     """Returns the predicted faces with the predictions' classes moved to the table's order."""
     for name in predictions.classes:
         if name not in table.classes:
@@ -204,7 +200,7 @@ def _faces(predictions: Predictions, table: SampleTable, rows: np.ndarray, label
     positions = predictions.positions
     votes = table.votes
     only_votes = label == "label" and label not in table and votes is not None
-    return _Faces(
+    return Faces(
         label=np.full(len(rows), -1) if only_votes else table.labels(label)[rows],
         votes=np.zeros(shape, np.int16) if votes is None else votes[rows],
         probs=probs,
@@ -226,7 +222,7 @@ def _label_numbers(counts: np.ndarray, draws: dict[str, int]) -> dict[str, Numbe
     return numbers
 
 
-def _face_numbers(faces: _Faces, known: np.ndarray, voted: np.ndarray, draws: dict[str, int]) -> dict[str, Number]:
+def _face_numbers(faces: Faces, known: np.ndarray, voted: np.ndarray, draws: dict[str, int]) -> dict[str, Number]:
     """Returns the numbers that are means over faces; `known` and `voted` mark those with a label and with class votes."""
     votes = faces.votes[:, : faces.probs.shape[1]]
     right, answered = faces.predicted == faces.label, faces.predicted >= 0
@@ -257,7 +253,7 @@ def _mean(values: np.ndarray, draws: dict[str, int]) -> Number:
     return Number(float(values.mean()), low, high, len(values))
 
 
-def _confidence(faces: _Faces, against: str, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _confidence(faces: Faces, against: str, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns top probability and what came true of it, for the answered faces among `where`."""
     rows = np.flatnonzero(where & (faces.predicted >= 0))
     predicted = faces.predicted[rows]

@@ -1,5 +1,6 @@
 """Rows to batches: the order of an epoch, who gets which row, and the tensors of a micro-batch."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -39,6 +40,9 @@ class Plan:
         accumulate: Micro-batches per step and rank.
         rank: This process.
         num_ranks: All processes.
+        classes: (M,) int64 class of each row: an epoch then takes rows of each class in turn, M in all, so that classes come
+            equally often, in a batch too; rows of a small class come several times an epoch, of a large one some do not.
+            Null takes each row once.
     """
 
     rows: Tensor
@@ -47,6 +51,7 @@ class Plan:
     accumulate: int = 1
     rank: int = 0
     num_ranks: int = 1
+    classes: Tensor | None = None
 
     def __post_init__(self) -> None:
         smallest = len(self.rows) // self.steps
@@ -55,6 +60,14 @@ class Plan:
                 f"train.batch_size {self.batch_size} gives steps of {smallest} faces. Expected at least one for each of "
                 f"{self.num_ranks} ranks × {self.accumulate} micro-batches; lower train.accumulate or raise the batch size."
             )
+        if self.classes is not None:
+            sizes = self._class_sizes()
+            share = math.ceil(math.ceil(len(self.rows) / self.steps) / len(sizes))  # of the largest step
+            if min(sizes) < share:
+                raise RunError(
+                    f"train.sampler class_balanced takes {share} faces of each class for a batch, but the smallest class has "
+                    f"{min(sizes)}, and no face may come twice in a batch. Lower train.batch_size, or use sampler uniform."
+                )
 
     @property
     def steps(self) -> int:
@@ -63,12 +76,35 @@ class Plan:
 
     def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[list[MicroBatch]]:
         """Yields this rank's micro-batches of each step of an epoch, from `first_step` on."""
-        order = self.rows[permutation(self.seed, epoch, len(self.rows))]
+        order = self._order(epoch)
         places = np.array_split(np.arange(len(order)), self.steps)
         for step in places[first_step:]:
             mine = np.array_split(step, self.num_ranks)[self.rank]
             parts = [torch.from_numpy(part) for part in np.array_split(mine, self.accumulate)]
             yield [MicroBatch(part, order[part], len(part) / len(step)) for part in parts]
+
+    def _class_sizes(self) -> list[int]:
+        """Returns how many rows each class has, from the first class to the last, without those that have none."""
+        assert self.classes is not None
+        return [count for count in torch.bincount(self.classes).tolist() if count]
+
+    def _order(self, epoch: int) -> Tensor:
+        """Returns (M,) the rows of an epoch in their order."""
+        shuffled = permutation(self.seed, epoch, len(self.rows))
+        if self.classes is None:
+            return self.rows[shuffled]
+        by_class = shuffled[self.classes[shuffled].argsort(stable=True)].split(self._class_sizes())  # type: ignore[no-untyped-call]
+        turns = torch.arange(-(-len(self.rows) // len(by_class)))
+        # Each class goes round and round: a row comes again only after all others of its class.
+        order = torch.stack([places[turns % len(places)] for places in by_class], 1).flatten()  # (turns · classes,)
+        return self.rows[order[: len(self.rows)]]
+
+
+def classes_of(targets: Tensor) -> Tensor:
+    """Returns (N,) int64: the class of each row's largest target; of several, as of candidates, the one with fewest faces."""
+    counts = (targets / targets.sum(1, keepdim=True)).sum(0)  # (K,)
+    largest = targets == targets.amax(1, keepdim=True)
+    return torch.where(largest, counts, torch.inf).argmin(1)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(queries, keys, values)
     if keys.shape[2] <= _FEW_TOKENS:
         scores = (queries * queries.shape[3] ** -0.5) @ keys.transpose(2, 3)  # (B, heads, L, L)
-        return scores.softmax(3).to(values.dtype) @ values
+        mixed: Tensor = scores.softmax(3).to(values.dtype) @ values
+        return mixed
     # In bfloat16 a CPU's fused attention takes several times as long as in float32.
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(queries.float(), keys.float(), values.float())

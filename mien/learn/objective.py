@@ -99,6 +99,12 @@ def cross_entropy_to(weights: Tensor, logits: Tensor) -> Tensor:
     return -(weights * logits.float().log_softmax(1)).sum(1).mean()
 
 
+def log_shares(counts: Tensor) -> Tensor:
+    """Returns (K,) the logarithm of each class's share of all faces; a class with less than one face counts as one."""
+    counts = counts.clamp(min=1)
+    return (counts / counts.sum()).log()
+
+
 def uniform_over(candidates: Tensor) -> Tensor:
     """Returns (N, K) rows that sum to 1 and are equal inside the candidate set, zero outside."""
     return candidates / candidates.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""AdamW with layer decay, and the learning rate of each step."""
+"""AdamW or SGD with layer decay, the learning rate of each step, and the average of weights."""
 
 import math
 import re
@@ -9,11 +9,11 @@ from torch import nn
 from mien.learn.objective import Objective
 from mien.recipe import Optimizer
 
-_FIRST_LAYER = ("patch_embed", "pos_embed", "cls_token", "reg_token")
+_FIRST_LAYER = ("stem", "patch_embed", "pos_embed", "cls_token", "reg_token")
 
 
 def make_optimizer(model: nn.Module, objective: Objective, section: Optimizer, *, fused: bool) -> torch.optim.Optimizer:
-    """Returns AdamW over the trained parameters of model and objective.
+    """Returns AdamW, or SGD with Nesterov momentum, over the trained parameters of model and objective.
 
     Vectors and biases do not decay. A parameter's rate is multiplied by `layer_decay` to the power of its distance from
     the head, and by the objective's `lr_scale`; each group keeps that factor as `scale`.
@@ -27,25 +27,25 @@ def make_optimizer(model: nn.Module, objective: Objective, section: Optimizer, *
             layer = layer_of(name, depth) if prefix == "model" else depth + 1
             scale = section.layer_decay ** (depth + 1 - layer) * objective.lr_scale(f"{prefix}.{name}")
             groups.setdefault((scale, parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "scale": scale, "weight_decay": section.weight_decay if decays else 0.0}
-            for (scale, decays), parameters in groups.items()
-        ],
-        lr=section.lr,
-        betas=section.betas,
-        fused=fused,
-    )
+    sections = [
+        {"params": parameters, "scale": scale, "weight_decay": section.weight_decay if decays else 0.0}
+        for (scale, decays), parameters in groups.items()
+    ]
+    if section.name == "sgd":
+        momentum = section.momentum or 0.0
+        return torch.optim.SGD(sections, lr=section.lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    assert section.betas is not None
+    return torch.optim.AdamW(sections, lr=section.lr, betas=section.betas, fused=fused)
 
 
 def num_blocks(model: nn.Module) -> int:
-    """Returns how many transformer blocks the encoder has, 0 for other networks."""
+    """Returns how many blocks the encoder has, 0 where nothing is called so."""
     found = [int(m[1]) for name, _ in model.named_parameters() if (m := re.match(r"encoder\..*?blocks\.(\d+)\.", name))]
     return max(found, default=-1) + 1
 
 
 def layer_of(name: str, depth: int) -> int:
-    """Returns a parameter's layer: 0 for patches and positions, i + 1 for block i, depth + 1 for all else."""
+    """Returns a parameter's layer: 0 for stem, patches and positions, i + 1 for block i, depth + 1 for all else."""
     if not name.startswith("encoder."):
         return depth + 1
     if found := re.match(r"encoder\..*?blocks\.(\d+)\.", name):
@@ -65,7 +65,7 @@ def learning_rate(section: Optimizer, step: int, steps_per_epoch: int, epochs: i
 
 
 class EMA:
-    """A moving average of a module's parameters and a copy of its buffers.
+    """A moving average of a module's trained parameters, and a copy of its buffers and its frozen parameters.
 
     Args:
         module: What to average.
@@ -80,9 +80,9 @@ class EMA:
     def update(self, module: nn.Module, step: int) -> None:
         """Moves the average towards the module after optimizer step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        parameters = dict(module.named_parameters())
+        trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
         for name, value in module.state_dict().items():
-            if name in parameters:
+            if name in trained:
                 self.values[name].lerp_(value, 1 - decay)
             else:
                 self.values[name].copy_(value)

@@ -36,7 +36,6 @@ from mien.log import Progress as ProgressLine
 from mien.log import duration, is_first_process, say
 from mien.recipe import Recipe, Start
 
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -146,6 +145,10 @@ def check_needs(recipe: Recipe, model: FaceModel, objective: Objective, rows: Tr
         raise RecipeError(
             f"objective {recipe.objective.name} needs {need!r}, which neither this model nor the data gives. {what}."
         )
+    if recipe.train.sampler == "class_balanced" and rows.data.targets is None:
+        raise RecipeError(
+            f"train.sampler is class_balanced, but {recipe.objective.name} learns from images alone. Use uniform."
+        )
     if recipe.choose.by != "last" and (model.head is None or recipe.data.splits.select is None):
         raise RecipeError(f"choose.by is {recipe.choose.by!r}, which needs a head and data.splits.select. Use choose.by: last.")
 
@@ -180,7 +183,7 @@ def _who_gives(need: str) -> list[str]:
 
 
 def start_from(model: FaceModel, start: Start) -> None:
-    """Loads the encoder, and if asked the head, of a model folder into a model.
+    """Loads the encoder, and if asked the head, of a model folder into a model, and freezes the encoder if asked.
 
     Raises:
         WeightsError: If the architectures differ; the message names the first tensor that does not fit.
@@ -199,6 +202,8 @@ def start_from(model: FaceModel, start: Start) -> None:
                     "Use the same encoder, image size and patch as the start."
                 )
         mine.load_state_dict(found)
+    if start.freeze:
+        model.encoder.requires_grad_(False)
 
 
 def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:

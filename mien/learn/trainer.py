@@ -19,7 +19,7 @@ from mien.evaluate.metrics import vote_accuracy
 from mien.learn import checkpoint
 from mien.learn.batch import Batch
 from mien.learn.gather import average_running_statistics, sum_over_ranks
-from mien.learn.loader import Faces, MicroBatch, Plan
+from mien.learn.loader import Faces, MicroBatch, Plan, classes_of
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
 from mien.learn.objective import Loss, Objective, Progress
@@ -101,7 +101,15 @@ class Trainer:
         self.recipe, self.run, self.fabric, self.faces = recipe, run, fabric, faces
         self.samples, self.held_out = samples, held_out
         train = recipe.train
-        self.plan = Plan(rows, train.seed, train.batch_size, train.accumulate, fabric.global_rank, fabric.world_size)
+        self.plan = Plan(
+            rows,
+            train.seed,
+            train.batch_size,
+            train.accumulate,
+            fabric.global_rank,
+            fabric.world_size,
+            classes_of(faces.targets)[rows] if train.sampler == "class_balanced" and faces.targets is not None else None,
+        )
         self.model, self.objective = model, objective
         fused = fabric.device.type in ("cpu", "cuda") and not train.precision.startswith("16")
         step = Step(model, objective).to(fabric.device)
@@ -149,6 +157,8 @@ class Trainer:
         """Does one optimizer step from this rank's micro-batches."""
         progress = self._progress(epoch)
         self.step.train()
+        if self.recipe.start is not None and self.recipe.start.freeze:
+            self.model.encoder.eval()  # running statistics and dropout stand still as well
         rate = learning_rate(self.recipe.optimizer, self.step_done, self.plan.steps, self.recipe.train.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]

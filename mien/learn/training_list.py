@@ -54,7 +54,7 @@ def prepare(table: SampleTable, recipe: Recipe) -> SampleTable:
     about, learned = recipe.data, table.splits == recipe.data.splits.train
     if about.votes_per_face is not None:
         drawn = draw_votes(table, about.votes_per_face, seed=recipe.train.seed)
-        votes = np.where(learned[:, None], drawn, table.votes)
+        votes = np.where(learned[:, None], drawn, np.asarray(table.votes))
         table = table.with_column("votes", votes, step="draw", votes=about.votes_per_face, seed=recipe.train.seed)
     if about.rule is not None:
         by_rule = label_by_lot(table, seed=recipe.train.seed) if about.rule == "lot" else apply_rule(table, about.rule)
@@ -89,9 +89,12 @@ def training_list(table: SampleTable, recipe: Recipe, learns_from: LearnsFrom) -
         "votes": class_votes.sum(1) > 0 if class_votes is not None else None,
         "candidates": candidates.any(1) if candidates is not None else None,
     }[learns_from]
+    if recipe.data.labelled_only and has is not None:
+        has = has & (label >= 0) if label is not None else None
     if has is None or not has.any():
         raise TableError(
-            f"table {recipe.data.table.name}: of {len(split)} rows in {recipe.data.splits.train} none has {learns_from}. "
+            f"table {recipe.data.table.name}: of {len(split)} rows in {recipe.data.splits.train} none has {learns_from}"
+            f"{' and a label' if recipe.data.labelled_only else ''}. "
             + {"candidates": "Add a candidates section to the recipe, or run: mien candidates …"}.get(
                 learns_from, "Use another table."
             )

@@ -53,15 +53,20 @@ def make_view(
 
 def _move(images: Tensor, draws: Tensor, flip: float, rotate: float, scale: Sequence[float], shift: float) -> Tensor:
     """Returns the batch flipped, turned, scaled and shifted by one bilinear resampling; edges are repeated."""
+    height, width = images.shape[2:]
     turn = (draws[:, 1] * 2 - 1) * math.radians(rotate)  # (B,)
     size = torch.exp(math.log(scale[0]) + draws[:, 2] * math.log(scale[1] / scale[0]))  # (B,) uniform in the logarithm
     side = torch.where(draws[:, 0] < flip, -1.0, 1.0)  # (B,)
     offset = (draws[:, 3:5] * 2 - 1) * 2 * shift  # (B, 2): the grid is 2 wide
     cos, sin = torch.cos(turn) / size, torch.sin(turn) / size
-    theta = torch.stack(
-        [torch.stack([cos * side, -sin, offset[:, 0]], 1), torch.stack([sin * side, cos, offset[:, 1]], 1)], 1
-    )  # (B, 2, 3)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    right = torch.stack([cos * side, sin * side], 1)  # (B, 2): a step to the right of the view, in the picture
+    down = torch.stack([-sin, cos], 1)
+    columns, rows = (
+        (torch.arange(length, device=images.device) * 2 + 1) / length - 1 for length in (width, height)
+    )  # pixel centres
+    across = right[:, :, None, None] * columns  # (B, 2, 1, W)
+    along = down[:, :, None, None] * rows[:, None] + offset[:, :, None, None]  # (B, 2, H, 1)
+    grid = (across + along).permute(0, 2, 3, 1)  # (B, H, W, 2); F.affine_grid takes a CPU twice the time of the sampling
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

@@ -105,8 +105,52 @@ def test_a_face_that_stands_in_two_splits_is_found_by_its_pixels(table, tmp_path
         image.save(tmp_path / "4.png", compress_level=0)  # other bytes, equal pixels, another split
     shutil.copy(tmp_path / "0.png", tmp_path / "1.png")  # a twin in the same split
     result = check(table)
-    assert result["images"]["in_two_splits"] == {"count": 1, "first": [["s0", "s1", "s4"]]}
+    same = {"labels_differ": False, "votes_differ": True}
+    assert result["duplicates"] == {
+        "within_a_split": {
+            **{"count": 1, "faces": 2, "labels_differ": 0, "votes_differ": 1},
+            "first": [{"samples": ["s0", "s1"], **same}],
+        },
+        "across_splits": {
+            **{"count": 1, "faces": 3, "labels_differ": 0, "votes_differ": 1},
+            "first": [{"samples": ["s0", "s1", "s4"], **same}],
+        },
+        "twins": {"train": {"train": 2, "report": 2}, "report": {"train": 1}},
+    }
     assert result["groups_in_two_splits"] == {"count": 2, "first": [["s0", "s2"], ["s1", "s3"]]}
+
+
+def test_twins_with_equal_votes_and_other_labels_disagree_in_labels_alone(table, tmp_path):
+    shutil.copy(tmp_path / "0.png", tmp_path / "5.png")  # a against b, in no split
+    votes = np.array([VOTES[0], *VOTES[1:5], VOTES[0]], np.int16)
+    found = check(table.with_column("votes", votes))["duplicates"]
+    assert found["across_splits"]["first"] == [{"samples": ["s0", "s5"], "labels_differ": True, "votes_differ": False}]
+    assert found["within_a_split"]["count"] == 0
+    assert found["twins"] == {"train": {"none": 1}, "none": {"train": 1}}
+
+
+def test_a_face_without_a_label_does_not_disagree(table, tmp_path):
+    shutil.copy(tmp_path / "0.png", tmp_path / "2.png")
+    assert check(table)["duplicates"]["across_splits"]["labels_differ"] == 0
+
+
+def test_a_broken_picture_and_another_shape_are_no_twins(tmp_path):
+    for name, shape in (("a", (2, 8)), ("b", (4, 4)), ("c", (8, 2))):
+        Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / f"{name}.png")
+    for name in "de":
+        (tmp_path / f"{name}.png").write_bytes(b"no picture")
+    made = SampleTable.from_columns(
+        {"sample": [*"abcde"], "path": [f"{name}.png" for name in "abcde"]}, classes=CLASSES, root=tmp_path
+    )
+    assert check(made)["duplicates"]["twins"] == {}
+
+
+def test_equal_pixels_of_a_colour_and_a_grey_file_are_twins(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 7), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(np.stack([pixels] * 3, 2)).save(tmp_path / "b.bmp")
+    made = SampleTable.from_columns({"sample": ["a", "b"], "path": ["a.png", "b.bmp"]}, classes=CLASSES, root=tmp_path)
+    assert check(made)["duplicates"]["within_a_split"]["first"][0]["samples"] == ["a", "b"]
 
 
 def test_images_inside_the_table_are_decoded_too(tmp_path):
@@ -153,11 +197,12 @@ def test_progress_ends_at_the_last_face(table):
 
 def test_the_result_is_json_and_can_be_shown(table, tmp_path):
     (tmp_path / "1.png").unlink()
+    shutil.copy(tmp_path / "0.png", tmp_path / "4.png")
     result = check(table.with_candidates(np.eye(3, dtype=bool)[[0, 1, 2, 0, 1, 2]]))
     assert json.loads(json.dumps(result)) == result
     page = io.StringIO()
     show(result, Console(file=page, width=120))
-    for part in ("image missing", "1.png", "majority10", "PublicTest", "candidate set"):
+    for part in ("image missing", "1.png", "majority10", "PublicTest", "candidate set", "s0 = s4 (votes differ)"):
         assert part in page.getvalue()
 
 

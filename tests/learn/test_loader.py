@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mien.errors import RunError
-from mien.learn.loader import Faces, MicroBatch, Plan
+from mien.learn.loader import Faces, MicroBatch, Plan, classes_of
 from mien.learn.randomness import keys
 from mien.learn.views import make_views
 
@@ -69,6 +69,69 @@ def test_steps_too_small_for_their_ranks_and_micro_batches_are_refused():
     with pytest.raises(RunError, match=r"train.batch_size 4 gives steps of 3 faces.*2 ranks × 2 micro-batches"):
         Plan(torch.arange(10), 0, 4, accumulate=2, num_ranks=2)
     Plan(torch.arange(12), 0, 4, accumulate=2, num_ranks=2)
+
+
+# ---------------------------------------------------------------------- class-balanced
+
+COUNTS = {0: 60, 2: 36, 3: 7}  # class 1 has none
+
+
+def balanced(batch_size, accumulate, num_ranks):
+    classes = torch.tensor([number for number, count in COUNTS.items() for _ in range(count)])
+    return [Plan(ROWS, 5, batch_size, accumulate, rank, num_ranks, classes) for rank in range(num_ranks)]
+
+
+def rows_of(plans, epoch):
+    """Returns the rows of each step over all ranks and micro-batches."""
+    steps = zip(*(plan.epoch(epoch) for plan in plans), strict=True)
+    return [[row for mine in step for part in mine for row in part.rows.tolist()] for step in steps]
+
+
+@pytest.mark.parametrize("cut", [(16, 1, 1), (16, 2, 3), (20, 1, 2), (1, 1, 1)])
+def test_classes_come_equally_often_in_an_epoch_and_in_each_batch_and_no_row_twice_in_a_batch(cut):
+    plans = balanced(*cut)
+    class_of = dict(zip(ROWS.tolist(), plans[0].classes.tolist(), strict=True))
+    for epoch in range(3):
+        steps = rows_of(plans, epoch)
+        assert len(steps) == plans[0].steps == -(-103 // cut[0])  # as long as without
+        for rows in [*steps, [row for step in steps for row in step]]:
+            often = [sum(class_of[row] == number for row in rows) for number in COUNTS]
+            assert max(often) - min(often) <= 1
+        assert all(len(set(rows)) == len(rows) for rows in steps)
+
+
+def test_rows_of_a_class_take_turns_and_epochs_choose_anew_from_a_large_class():
+    plans = balanced(16, 1, 1)
+    epochs = [[row for rows in rows_of(plans, epoch) for row in rows] for epoch in range(8)]
+    often = {row: epochs[0].count(row) for row in ROWS.tolist()}
+    assert {often[row] for row in ROWS[96:].tolist()} == {4, 5}  # 34 places for 7 rows
+    assert {often[row] for row in ROWS[:60].tolist()} == {0, 1}
+    assert set(ROWS.tolist()) == {row for rows in epochs for row in rows}
+    assert epochs[0] != epochs[1] and epochs[0] == [row for rows in rows_of(plans, 0) for row in rows]
+
+
+def test_a_balanced_epoch_taken_up_at_a_step_goes_on_with_the_same_batches():
+    (plan,) = balanced(16, 1, 1)
+    whole, rest = list(plan.epoch(3)), list(plan.epoch(3, first_step=4))
+    assert [part.rows.tolist() for (part,) in whole[4:]] == [part.rows.tolist() for (part,) in rest]
+
+
+def test_a_class_too_small_for_its_share_of_a_batch_is_refused():
+    with pytest.raises(RunError, match=r"class_balanced takes 9 faces of each class .* smallest class has 7"):
+        balanced(26, 1, 1)  # four steps of 26, 26, 26 and 25
+    balanced(21, 1, 1)
+
+
+def test_a_row_counts_for_its_largest_target_and_a_tie_for_the_class_with_fewest_faces():
+    labels = torch.eye(4)[[2, 0, 0, 3]]
+    assert classes_of(labels).tolist() == [2, 0, 0, 3]
+    votes = torch.tensor([[0.1, 0.9, 0], [0.9, 0.1, 0], [0.8, 0.2, 0], [0.5, 0.5, 0]])
+    assert classes_of(votes).tolist() == [1, 0, 0, 1]
+    candidates = torch.tensor([[1.0, 0, 0], [1, 1, 0], [1, 1, 1], [0, 1, 0]])  # 1 + 1/2 + 1/3 and 1 + 1/2 + 1/3 and 1/3
+    assert classes_of(candidates)[[0, 2, 3]].tolist() == [0, 2, 1]
+
+
+# ---------------------------------------------------------------------- on the device
 
 
 def test_a_batch_holds_its_rows_pictures_targets_and_labels_and_views_drawn_by_position():

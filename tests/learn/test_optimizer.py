@@ -92,6 +92,39 @@ def test_blocks_are_counted_and_networks_without_have_none(model):
     assert num_blocks(model) == 3 and num_blocks(nn.Linear(2, 2)) == 0
 
 
+def test_stem_and_blocks_of_the_residual_network_have_their_layer():
+    encoder = {"name": "residual_48", "widths": [8, 16, 16]}
+    found = groups(FaceModel.from_config({**CONFIG, "encoder": encoder}, ("a", "b")), layer_decay=0.5)
+    scales = {name: found[f"model.{name}"]["scale"] for name in ("encoder.stem.0.weight", "encoder.blocks.1.squeeze.bias")}
+    assert scales == {"encoder.stem.0.weight": 0.5**4, "encoder.blocks.1.squeeze.bias": 0.25}
+    assert found["model.head.classify.bias"]["scale"] == 1
+
+
+# ---------------------------------------------------------------------- SGD
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_sgd_follows_nesterovs_equations_with_the_decay_in_the_gradient(momentum):
+    layer = nn.Linear(3, 2)
+    section = Optimizer(name="sgd", lr=0.1, momentum=momentum, weight_decay=0.01)
+    optimizer = make_optimizer(layer, Objective(), section, fused=True)
+    gradients = torch.randn(4, 2, 3, generator=torch.manual_seed(0))
+    weight, velocity = layer.weight.detach().double().numpy().copy(), 0.0
+    for gradient in gradients:
+        layer.weight.grad, layer.bias.grad = gradient.clone(), torch.ones(2)
+        optimizer.step()
+        slope = gradient.double().numpy() + 0.01 * weight
+        velocity = momentum * velocity + slope
+        weight -= 0.1 * (slope + momentum * velocity)
+    np.testing.assert_allclose(layer.weight.detach(), weight, atol=1e-6)
+    assert optimizer.defaults["nesterov"] == (momentum > 0)
+
+
+def test_the_name_decides_which_optimizer_it_is(model):
+    for name, kind in (("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)):
+        assert type(make_optimizer(model, Objective(), Optimizer(name=name, lr=0.1), fused=False)) is kind
+
+
 # ---------------------------------------------------------------------- the rate of a step
 
 
@@ -132,6 +165,18 @@ def test_the_average_follows_its_equation_and_copies_buffers():
         expected = decay * expected + (1 - decay) * np.array([step, -2.0 * step])
     np.testing.assert_allclose(average.values["weight"], expected, rtol=1e-5)
     assert average.values["running_mean"].tolist() == [11, 11] and int(average.values["num_batches_tracked"]) == 11
+
+
+def test_the_average_of_frozen_parameters_is_the_parameters_to_the_last_bit():
+    module = nn.Linear(3, 3)
+    module.weight.requires_grad_(False)
+    average = EMA(module, 0.9)
+    with torch.no_grad():
+        module.weight.copy_(torch.randn(3, 3))  # as an objective may do
+        module.bias.add_(1)
+    average.update(module, 50)
+    assert torch.equal(average.values["weight"], module.weight)
+    assert not torch.equal(average.values["bias"], module.bias)
 
 
 def test_the_average_starts_as_a_copy_and_never_touches_the_module():

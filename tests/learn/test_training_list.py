@@ -101,3 +101,11 @@ def test_fewer_votes_are_left_to_the_training_rows_alone_and_everything_follows_
     for row in range(4):
         told = found.class_votes[row]
         assert found.values("label")[row] == (table.classes[told.argmax()] if told.any() else None)
+
+
+def test_rows_without_a_label_can_be_left_out_whatever_is_learned_from(table):
+    labelled = recipe_with(data={"table": "faces.parquet", "labelled_only": True})
+    found = training_list(table, labelled, "candidates")
+    assert found.table.samples == ["a", "d"] and found.left_out == 2
+    with pytest.raises(TableError, match="none has votes and a label"):
+        training_list(table.take(np.array([1, 2])), labelled, "votes")

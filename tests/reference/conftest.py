@@ -19,7 +19,9 @@ class Told:
         self.head = SimpleNamespace(queries=queries)
         num_samples, num_classes = self.targets.shape
         votes = None if votes is None else torch.tensor(np.asarray(votes))
-        objective.bind(self, TrainingData(num_samples, tuple("abcdefgh"[:num_classes]), self.targets, votes=votes))
+        counts = (self.targets / self.targets.sum(1, keepdim=True)).sum(0)
+        classes = tuple("abcdefgh"[:num_classes])
+        objective.bind(self, TrainingData(num_samples, classes, self.targets, votes=votes, class_counts=counts))
 
     def __call__(self, images):
         return HeadOutput(self.logits, {})

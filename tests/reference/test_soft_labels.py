@@ -24,5 +24,15 @@ def test_the_loss_is_the_cross_entropy_to_the_shares_of_the_votes(told, random, 
     assert float(model.loss(logits[:2], some).total) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("drop_single", [False, True])
+def test_logit_adjustment_takes_the_shares_of_the_votes_it_learns_from(told, random, drop_single):
+    logits, votes = random.normal(0, 3, (20, 3)), np.tile(VOTES, (4, 1))  # each class has more than one face
+    distribution = np.array([shares(row, drop_single) for row in votes[:, :3]])
+    adjusted = logits + 0.7 * np.log(distribution.sum(0) / 20)
+    log_probs = adjusted - np.log(np.exp(adjusted).sum(1, keepdims=True))
+    found = told(SoftLabels(drop_single=drop_single, logit_adjustment=0.7), np.ones((20, 3)), votes=votes).loss(logits)
+    assert float(found.total) == pytest.approx(-np.mean((distribution * log_probs).sum(1)), rel=1e-5)
+
+
 def test_single_votes_go_only_where_another_class_has_more():
     assert shares([5, 1, 0], True) == [1, 0, 0] and shares([1, 1, 1], True) == [1 / 3] * 3

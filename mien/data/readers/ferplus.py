@@ -1,4 +1,4 @@
-"""FERPlus: 48x48 grey faces, each with ten votes, as folders of PNG files with a label.csv."""
+"""FERPlus: 48x48 grey faces, each with ten votes, as folders of PNG files with a label.csv, or as two CSV files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.classes import FERPLUS, FERPLUS_OTHER_ANSWERS
+from mien.data.readers.ferplus_csv import PIXELS, VOTES, holds_csv, parse_counts, read_columns
 from mien.data.rules import apply_rule
 from mien.data.split import split
 from mien.data.table import SampleTable
@@ -24,19 +25,25 @@ FOLDERS = {
 }
 LICENCE = "images: FER2013, research use only; labels: FERPlus, MIT (Microsoft Corporation)"
 VOTE_NAMES = (*FERPLUS, *FERPLUS_OTHER_ANSWERS)
+_WHOLE = "(0, 0, 48, 48)"
 _ROW = f"an image name, a box such as (0, 0, 48, 48) and {len(VOTE_NAMES)} vote counts, without a header"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 def read(root: Path | str, *, rule: str = "majority", seed: int = 0) -> SampleTable:
-    """Returns FERPlus' folder release as a table: 28,558 Training and 3,579 PublicTest faces with votes and labels.
+    """Returns FERPlus as a table; its folder release has 28,558 Training and 3,579 PublicTest faces with votes and labels.
+
+    A folder that holds fer2013.csv and fer2013new.csv is read from these two, with the pictures inside the table and FER2013's
+    own label in `label_fer2013`; any other from its folders of PNG files. Sample ids are the same, so that tables of both
+    forms can be joined; the releases differ in a few rows, and other rows are cut out of train.
 
     Training becomes train, select and calibrate; PublicTest becomes report; PrivateTest, where it is there, test. Many
-    faces occur more than once, byte for byte: `group` is their digest, so that none is both in train and in select or
-    calibrate. The owner's own splits share faces too (`mien data check` counts them); those stay as they are.
+    faces occur more than once, byte for byte: `group` is their digest (from CSV, that of the pixels), so that none is both in
+    train and in select or calibrate. The owner's own splits share faces too (`mien data check` counts them); those stay as
+    they are.
 
     Args:
-        root: The folder that holds FER2013Train and FER2013Valid.
+        root: The folder that holds FER2013Train and FER2013Valid, or fer2013.csv and fer2013new.csv.
         rule: Name of the label rule, one of `mien.data.rules.RULES`.
         seed: Seed of the cut into train, select and calibrate.
 
@@ -47,6 +54,25 @@ def read(root: Path | str, *, rule: str = "majority", seed: int = 0) -> SampleTa
         TableError: If the folder, a label file or an image is missing, or a label file is another one's.
     """
     root = Path(root)
+    how: dict[str, Any] = {"step": "import", "reader": "ferplus"}
+    if holds_csv(root):
+        columns, how["without_image_name"] = read_columns(root)
+    else:
+        columns = _read_folders(root)
+    table = SampleTable.from_columns(
+        {**columns, "votes": np.array(columns["votes"], np.int16)},
+        classes=FERPLUS,
+        vote_names=VOTE_NAMES,
+        root=root,
+        source="FERPlus",
+        licence=LICENCE,
+        how=[{**how, "faces": len(columns["sample"])}],
+    )
+    return split(apply_rule(table, rule), seed=seed)
+
+
+def _read_folders(root: Path) -> dict[str, list[Any]]:
+    """Returns the columns of a table, `votes` as lists, from the folders of PNG files."""
     _check_root(root)
     columns: dict[str, list[Any]] = {name: [] for name in ("sample", "path", "owner_split", "split", "votes", "box", "group")}
     for folder, (owner_split, split_name) in FOLDERS.items():
@@ -57,16 +83,7 @@ def read(root: Path | str, *, rule: str = "majority", seed: int = 0) -> SampleTa
             values = (Path(name).stem, f"{folder}/{name}", owner_split, split_name, votes, box, digest)
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
-    table = SampleTable.from_columns(
-        {**columns, "votes": np.array(columns["votes"], np.int16)},
-        classes=FERPLUS,
-        vote_names=VOTE_NAMES,
-        root=root,
-        source="FERPlus",
-        licence=LICENCE,
-        how=[{"step": "import", "reader": "ferplus", "faces": len(columns["sample"])}],
-    )
-    return split(apply_rule(table, rule), seed=seed)
+    return columns
 
 
 def _check_root(root: Path) -> None:
@@ -76,7 +93,13 @@ def _check_root(root: Path) -> None:
         raise TableError(f"{where} is an archive. Expected a folder: extract it first ({_extract(root)}) and pass DIR.")
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
-        raise TableError(f"{where} {what}. Expected the folder that holds FER2013Train and FER2013Valid; pass it as --root.")
+        raise TableError(
+            f"{where} {what}. Expected the folder that holds FER2013Train and FER2013Valid, or {PIXELS} and {VOTES}; "
+            "pass it as --root."
+        )
+    for here, other in ((PIXELS, VOTES), (VOTES, PIXELS)):
+        if (root / here).is_file() and not (root / "FER2013Train").is_dir():
+            raise TableError(f"{where} holds {here} without {other}. Expected both in one folder; copy {other} beside it.")
     for folder in ("FER2013Train", "FER2013Valid"):
         if (root / folder).is_dir():
             continue
@@ -129,14 +152,13 @@ def _parse(where: str, cells: list[str]) -> tuple[str, list[float], list[int]]:
     """Returns the name, box and votes in one row of a label file."""
     if cells[:1] == ["Usage"]:
         raise TableError(f"{where}: this is fer2013new.csv. Expected the label.csv that lies beside the images: {_ROW}.")
+    if len(cells) == 1 + len(VOTE_NAMES):  # the owner's script, as it is now, leaves the box out
+        cells = [cells[0], _WHOLE, *cells[1:]]
     if len(cells) != 2 + len(VOTE_NAMES):
         raise TableError(f"{where}: {len(cells)} columns. Expected {2 + len(VOTE_NAMES)}: {_ROW}; pass a FERPlus folder.")
-    name, box, counts = cells[0], cells[1].strip("()").split(","), cells[2:]
-    for count in counts:
-        if not (count.isdecimal() and len(count) < 5):  # int16 holds any four digits
-            raise TableError(f"{where}: vote count {count!r}. Expected a whole number: {_ROW}; pass a FERPlus folder.")
+    name, box, counts = cells[0], cells[1].strip("()").split(","), parse_counts(where, cells[2:])
     try:
         left, top, right, bottom = (float(edge) for edge in box)
     except ValueError:
         raise TableError(f"{where}: box {cells[1]!r}. Expected (left, top, right, bottom); pass a FERPlus folder.") from None
-    return name, [left, top, right, bottom], [int(count) for count in counts]
+    return name, [left, top, right, bottom], counts

@@ -24,6 +24,7 @@ class LabelQuery(nn.Module):
         heads: Attention heads.
         queries: "etf" starts at the simplex equiangular tight frame (pairwise cosines −1/(K − 1)), "random" at normal
             vectors of the same length.
+        train_queries: False keeps the queries where they start; their common scale learns all the same.
         dropout: Share left out in training.
 
     Source:
@@ -42,6 +43,7 @@ class LabelQuery(nn.Module):
         layers: int = 2,
         heads: int = 4,
         queries: Literal["etf", "random"] = "etf",
+        train_queries: bool = True,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -50,7 +52,7 @@ class LabelQuery(nn.Module):
         if queries == "etf" and num_classes > width:
             raise RecipeError(f"head.queries etf: {num_classes} classes do not fit into width {width}. Use queries: random.")
         start = simplex_etf(num_classes, width) if queries == "etf" else F.normalize(torch.randn(num_classes, width), dim=1)
-        self.queries = nn.Parameter(start)  # (K, D)
+        self.queries = nn.Parameter(start, requires_grad=train_queries)  # (K, D)
         self.scale = nn.Parameter(torch.tensor(math.sqrt(width) * 0.1))  # not stated; ours: entries of about 0.1
         self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

@@ -48,6 +48,13 @@ def test_every_query_and_the_scale_learn_from_the_first_step(features):
     assert (head.queries.grad.norm(dim=1) > 0).all() and head.scale.grad.abs() > 0
 
 
+def test_frozen_queries_stay_and_all_else_learns(features):
+    head = made(train_queries=False)
+    head(features).logits.square().sum().backward()
+    assert {name for name, parameter in head.named_parameters() if parameter.grad is None} == {"queries"}
+    assert head.state_dict().keys() == made().state_dict().keys()  # a free and a frozen head start from each other
+
+
 @torch.no_grad()
 def test_a_layer_equals_one_of_torchs_multi_head_attention(features):
     head = made(layers=1)

@@ -1,0 +1,64 @@
+"""The commands, no logic: each imports what it needs when it runs, so that `mien --help` loads nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from cyclopts import CycloptsError
+
+from mien.cli import data_commands, learn_commands, result_commands  # noqa: F401 - each puts its commands into the app
+from mien.cli.app import app
+from mien.errors import MienError, RecipeError
+
+
+def main(tokens: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 failed, 2 wrong usage, 3 bad data, 4 a gate not met, 130 interrupted."""
+    tokens = sys.argv[1:] if tokens is None else tokens
+    sys.path.append(os.getcwd())  # so that module:Class finds a file in the folder where the command is given
+    try:
+        if tokens[:1] in (["train"], ["compare"]):
+            tokens = _gather_overrides(tokens)
+        code = app(tokens, exit_on_error=False) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output, such as head, has left; at exit Python would try once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except CycloptsError:  # has been printed
+        return RecipeError.exit_code
+    except MienError as error:
+        print(f"mien: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        from mien.doctor import extra_of, install
+
+        extra = extra_of(error.name or "")
+        if extra is None:
+            raise
+        print(f"mien: this needs {error.name}, which is not installed. Get it with: {install(extra)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mien: interrupted", file=sys.stderr)
+        return 130
+
+
+def _gather_overrides(tokens: list[str]) -> list[str]:
+    """Returns the tokens with each `--section.key value` as `--section.key section.key=value`, which cyclopts can take.
+
+    Raises:
+        RecipeError: Where the value is missing.
+    """
+    out, rest = [], iter(tokens)
+    for token in rest:
+        # Whole sections that may be null are overrides too: --start null.
+        found = re.fullmatch(r"--(\w+(?:\.\w+)+|start|candidates)(?:=(.*))?", token, re.DOTALL)
+        if found is None:
+            out.append(token)
+            continue
+        key, value = found[1], found[2] if found[2] is not None else next(rest, "--")
+        if value.startswith("--"):
+            raise RecipeError(f"--{key} has no value. Expected --{key} VALUE.")
+        out += ["--section.key", f"{key}={value}"]
+    return out

@@ -1,0 +1,69 @@
+"""The application: its groups of commands, the types of their options, and how a command says what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from mien import __version__
+from mien.errors import RunError
+
+if TYPE_CHECKING:
+    from mien.data.table import SampleTable
+
+Flag = Annotated[bool, Parameter(negative="")]
+Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
+Overrides = Annotated[list[str] | None, Parameter(name="--section.key", negative="", show_default=False)]
+Rule = Literal["majority", "majority10", "any"]
+Split = Literal["train", "select", "calibrate", "report", "test"]
+
+app = App(
+    name="mien",
+    version=__version__,
+    help="Perceived facial expressions, learned from ambiguous crowd annotations.",
+    help_format="plaintext",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+    error_formatter=lambda error: f"mien: {error}",
+)
+data = app.command(App(name="data", help="An owner's layout becomes a table; what is in it and what is wrong with it."))
+imports = data.command(App(name="import", help="An owner's layout becomes a table."))
+candidates = app.command(App(name="candidates", help="The table with candidate sets, and what they look like."))
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raises before the work is done, not after."""
+    if path.exists() and not overwrite:
+        raise RunError(f"{path} exists. Choose another name or pass --overwrite.")
+
+
+def write_table(table: SampleTable, out: Path, overwrite: bool) -> None:
+    """Writes a table and says what was done to it."""
+    from mien.log import say
+
+    table.write(out, overwrite=overwrite)
+    for step in table.how:
+        say(_in_words(step))
+    wrote(out, f"{len(table):,} faces")
+
+
+def _in_words(value: object) -> str:
+    """Returns counts and parameters without brackets and quotes."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def wrote(path: Path, what: str = "") -> None:
+    """Prints what was written."""
+    print(f"wrote {path}{f': {what}' if what else ''}")
+
+
+def print_json(result: object) -> None:
+    """Prints a result as JSON."""
+    import json
+
+    print(json.dumps(result, indent=1, ensure_ascii=False))

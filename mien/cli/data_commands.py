@@ -1,0 +1,255 @@
+"""Commands that make, check and show tables and candidate sets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mien.cli.app import Flag, Names, Rule, Split, candidates, data, imports, print_json, refuse_existing, write_table, wrote
+
+
+@imports.command(name="ferplus")
+def import_ferplus(root: Path, *, out: Path, rule: Rule = "majority", seed: int = 0, overwrite: Flag = False) -> None:
+    """FERPlus, from its folders of PNG files or from its two CSV files.
+
+    Args:
+        root: The folder that holds FER2013Train and FER2013Valid, or fer2013.csv and fer2013new.csv.
+        out: Table to write, a Parquet file.
+        rule: How a face's votes become its label.
+        seed: Seed of the splits.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.readers import ferplus
+
+    write_table(ferplus.read(root, rule=rule, seed=seed), out, overwrite)
+
+
+@imports.command(name="folder")
+def import_folder(
+    root: Path,
+    *,
+    out: Path,
+    classes: Names = None,
+    source: str | None = None,
+    licence: str | None = None,
+    seed: int = 0,
+    overwrite: Flag = False,
+) -> None:
+    """One sub-folder of pictures per class, or pictures alone; below train, val and test where these are there.
+
+    Args:
+        root: The folder.
+        out: Table to write, a Parquet file.
+        classes: Class names in order; without them the sub-folders' names, sorted.
+        source: Name of the data set; without it the folder's.
+        licence: Terms of images and labels.
+        seed: Seed of the splits.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.readers import folder
+
+    write_table(folder.read(root, classes=classes, source=source, licence=licence, seed=seed), out, overwrite)
+
+
+@imports.command(name="table")
+def import_table(
+    file: Path,
+    *,
+    out: Path,
+    root: Path | None = None,
+    classes: Names = None,
+    other_answers: Names = None,
+    columns: Annotated[dict[str, str] | None, Parameter(negative="")] = None,
+    rule: Rule | None = None,
+    source: str | None = None,
+    licence: str | None = None,
+    seed: int = 0,
+    overwrite: Flag = False,
+) -> None:
+    """A CSV, JSON Lines or Parquet file with one row per face.
+
+    Args:
+        file: Columns path or image, and any of sample, label, split, group, box, votes (or a column of counts per class).
+        out: Table to write, a Parquet file.
+        root: Folder that paths are relative to; without it the file's own.
+        classes: Class names in order; without them the labels that occur, sorted. Votes need them.
+        other_answers: Answers that are no class, such as unknown, where they have votes.
+        columns: Other names of columns, such as --columns.path picture --columns.label emotion.
+        rule: How votes become labels; without it labels are kept as they are, and majority where there are none.
+        source: Name of the data set; without it the file's.
+        licence: Terms of images and labels.
+        seed: Seed of the splits.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.readers import table_file
+
+    table = table_file.read(
+        file,
+        root=root,
+        classes=classes,
+        other_answers=other_answers or (),
+        columns=columns,
+        rule=rule,
+        source=source,
+        licence=licence,
+        seed=seed,
+    )
+    write_table(table, out, overwrite)
+
+
+@imports.command(name="drawn")
+def import_drawn(*, out: Path, faces: int = 4000, rule: Rule = "majority", seed: int = 0, overwrite: Flag = False) -> None:
+    """Faces that mien draws itself, with simulated annotators.
+
+    Args:
+        out: Table to write, a Parquet file.
+        faces: How many.
+        rule: How a face's votes become its label.
+        seed: Seed of everything.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.readers import drawn
+    from mien.data.rules import apply_rule
+    from mien.data.split import split
+
+    write_table(split(apply_rule(drawn.read(faces=faces, seed=seed), rule), seed=seed), out, overwrite)
+
+
+@data.command
+def merge(
+    tables: Annotated[list[Path], Parameter(negative="")],
+    *,
+    out: Path,
+    classes: Names = None,
+    prefix: Flag = False,
+    overwrite: Flag = False,
+) -> None:
+    """Several tables become one; classes are joined by name.
+
+    Args:
+        tables: Two or more tables.
+        out: Table to write, a Parquet file.
+        classes: Class names in order; without them all that occur, in order of first appearance.
+        prefix: Put each file's name before the ids of its samples.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.merge import merge
+    from mien.data.table import SampleTable
+
+    made = merge([SampleTable.read(path) for path in tables], [path.stem for path in tables], classes=classes, prefix=prefix)
+    write_table(made, out, overwrite)
+
+
+@data.command
+def check(table: Path, *, root: Path | None = None, json: Flag = False) -> int:
+    """Missing and broken images, ties, leakage, and counts by split, class and label rule.
+
+    Args:
+        table: A table.
+        root: Folder of the images, where they moved.
+        json: Print everything as JSON.
+    """
+    from mien.data.check import check, show
+    from mien.data.table import SampleTable
+    from mien.log import Progress, results
+
+    rows = SampleTable.read(table, root=root)
+    with Progress(len(rows), "decoding", "face") as progress:
+        result = check(rows, done=progress.update)
+    print_json(result) if json else show(result, results())
+    return 0 if result["ok"] else 3
+
+
+@data.command(name="show")
+def show_(
+    table: Path,
+    *,
+    out: Path,
+    split: Split | None = None,
+    label: str | None = None,
+    num: int = 48,
+    seed: int = 0,
+    doubtful: Flag = False,
+    root: Path | None = None,
+    overwrite: Flag = False,
+) -> None:
+    """Faces with their votes, labels and candidate sets on one HTML page.
+
+    Args:
+        table: A table.
+        out: HTML file to write; it shows faces, so it is for your own disk where the data set's terms forbid passing them on.
+        split: Show this split alone; without it all but test.
+        label: Show faces with this label alone.
+        num: Faces to show.
+        seed: Chooses the faces.
+        doubtful: Show the faces whose label has the smallest share of their votes, smallest first.
+        root: Folder of the images, where they moved.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.sheet import write_sheet
+    from mien.data.table import SampleTable
+
+    refuse_existing(out, overwrite)
+    rows = SampleTable.read(table, root=root)
+    shown = write_sheet(out, rows, split=split, label=label, num=num, seed=seed, doubtful=doubtful)
+    wrote(out, f"{shown:,} faces")
+
+
+@candidates.command
+def votes(table: Path, *, out: Path, at_least: int = 2, by_share: float | None = None, overwrite: Flag = False) -> None:
+    """Every class that has enough votes, and the top one whatever it has.
+
+    Args:
+        table: A table with votes.
+        out: Table to write.
+        at_least: Votes that a class needs.
+        by_share: Share of a face's votes that a class needs, in place of --at-least.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.candidates import votes
+    from mien.data.table import SampleTable
+
+    write_table(votes(SampleTable.read(table), at_least=at_least, by_share=by_share), out, overwrite)
+
+
+@candidates.command
+def given(table: Path, *, out: Path, overwrite: Flag = False) -> None:
+    """The given label alone.
+
+    Args:
+        table: A table with labels.
+        out: Table to write.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.candidates import given
+    from mien.data.table import SampleTable
+
+    write_table(given(SampleTable.read(table)), out, overwrite)
+
+
+@candidates.command
+def describe(table: Path, *, json: Flag = False, page: Path | None = None, overwrite: Flag = False) -> None:
+    """Sizes, coverage of the label, classes, and which occur together.
+
+    Args:
+        table: A table with candidate sets.
+        json: Print everything as JSON.
+        page: Write one self-contained HTML page of pictures.
+        overwrite: Replace the page if it exists.
+    """
+    from mien.candidates.describe import describe, show
+    from mien.candidates.page import write_page
+    from mien.data.table import SampleTable
+    from mien.log import results
+
+    if page:
+        refuse_existing(page, overwrite)
+    rows = SampleTable.read(table)
+    result = describe(rows)
+    print_json(result) if json else show(result, results())
+    if page:
+        write_page(page, result, source=rows.source)
+        print(f"wrote {page}", file=sys.stderr if json else sys.stdout)

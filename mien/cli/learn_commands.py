@@ -1,0 +1,140 @@
+"""Commands that train: the demonstration, one recipe, a suite of them, and the probe of what was learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mien.cli.app import Flag, Overrides, app, print_json, wrote
+from mien.errors import RecipeError
+
+
+@app.command
+def demo(*, out: Path = Path("demo"), faces: int = 4000, open: Flag = False) -> None:
+    """The whole line on drawn faces: no data, no download; ends with a report.
+
+    Args:
+        out: Folder for everything it makes.
+        faces: Number of faces to draw.
+        open: Show the report in a browser.
+    """
+    from mien.demo import demo
+
+    report = demo(out, faces)
+    if open:
+        import webbrowser
+
+        webbrowser.open(report.absolute().as_uri())
+    wrote(report)
+
+
+@app.command
+def train(
+    recipe: Path,
+    *,
+    out: Path,
+    override: Overrides = None,
+    resume: Flag = False,
+    dry_run: Flag = False,
+    overwrite: Flag = False,
+) -> None:
+    """Pre-training, partial-label and supervised methods alike.
+
+    Args:
+        recipe: A recipe, as in recipes/.
+        out: Folder of the run.
+        override: Any value of the recipe, such as --train.epochs 3.
+        resume: Go on where the run stopped.
+        dry_run: Print the resolved recipe, counts, parameters, memory and time, and stop.
+        overwrite: Replace the run if it exists.
+    """
+    from mien.learn.train import train
+    from mien.log import is_first_process
+
+    train(recipe, dict(pair.split("=", 1) for pair in override or ()), out, resume=resume, dry_run=dry_run, overwrite=overwrite)
+    if not dry_run and is_first_process():
+        wrote(out)
+
+
+@app.command
+def probe(
+    model: Path,
+    *,
+    data: Path,
+    root: Path | None = None,
+    label: str = "label",
+    untrained: Flag = False,
+    device: str = "cpu",
+    json: Flag = False,
+) -> None:
+    """Is the representation any good: nearest neighbours and a linear probe on frozen features.
+
+    Fitted on train, regularised by select, judged on report.
+
+    Args:
+        model: Model folder or start, with a head or without.
+        data: Table with labels.
+        root: Folder of the images, where they moved.
+        label: Column that counts as the truth.
+        untrained: Probe the same architecture with random weights, for comparison.
+        device: Where the features are computed, such as cuda.
+        json: Print everything as JSON.
+    """
+    from mien.data.table import SampleTable
+    from mien.learn.probe import probe, show
+    from mien.log import results
+
+    result = probe(model, SampleTable.read(data, root=root), label=label, untrained=untrained, device=device)
+    print_json(result) if json else show(result, results())
+
+
+@app.command
+def compare(
+    what: list[Path],
+    *,
+    out: Path | None = None,
+    data: Path | None = None,
+    label: str = "label",
+    override: Overrides = None,
+    budget: float | None = None,
+    dry_run: Flag = False,
+    json: Flag = False,
+) -> None:
+    """Many methods on the same faces: a suite that is trained first, or files of predictions that are there already.
+
+    A suite goes on where it stood. Start it once for each core or GPU: every process takes the next run that no other holds.
+
+    Args:
+        what: A suite (SUITE.yaml), or two or more files of predictions, the first of which is the baseline.
+        out: Suite: folder of its runs, predictions and tables.
+        data: Predictions: table with labels and votes.
+        label: Predictions: column that counts as the truth.
+        override: Suite: any value of all its recipes, such as --train.precision bf16-mixed.
+        budget: Suite: epochs, in place of its own.
+        dry_run: Suite: list its runs in order of worth, and stop.
+        json: Print everything as JSON.
+    """
+    if what[0].suffix in (".yaml", ".yml"):
+        from mien.learn.suite import run_suite, show_plan
+
+        if out is None or len(what) > 1:
+            raise RecipeError("compare: expected one suite and --out FOLDER.")
+        overrides = dict(pair.split("=", 1) for pair in override or ())
+        if dry_run:
+            show_plan(what[0], out, overrides, budget=budget)
+            return
+        run_suite(what[0], out, overrides, budget=budget)
+        print((out / "report.json" if json else out / "report.md").read_text(), end="")
+        wrote(out / "report.html")
+        return
+    from mien.data.table import SampleTable
+    from mien.evaluate.comparison import tables, to_markdown
+    from mien.evaluate.paired import compare
+    from mien.predict.predictions import Predictions
+
+    if data is None or len(what) < 2:
+        raise RecipeError("compare: expected a suite with --out, or two or more files of predictions with --data TABLE.")
+    arms = {path.stem: {0: Predictions.read(path)} for path in what}
+    if len(arms) < len(what):
+        raise RecipeError("compare: two files of predictions have the same name. Rename one.")
+    found = compare(arms, SampleTable.read(data), what[0].stem, label=label)
+    print(found.to_json() if json else to_markdown(tables("Comparison", found)), end="")

@@ -1,0 +1,288 @@
+"""CSV, JSON Lines and Parquet files of one's own: a picture per row, with a label, votes, or neither."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.data.readers.owner_splits import OWNER_SPLITS, cut
+from mien.data.readers.row_files import Row, column_of, read_rows
+from mien.data.rules import apply_rule
+from mien.data.table import SPLITS, SampleTable
+from mien.errors import TableError, did_you_mean
+
+ROLES = ("sample", "path", "image", "label", "votes", "split", "group", "box")
+_RESERVED = ("owner_split", "candidates", "points")  # mien writes these itself
+LISTED = 20  # bad rows that are named; not stated; ours
+_MAX_VOTES = np.iinfo(np.int16).max
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What the file's columns mean."""
+
+    taken: Mapping[str, str]  # role: column
+    labels: tuple[str, ...]  # columns that hold classes
+    classes: tuple[str, ...]
+    vote_names: tuple[str, ...]  # empty without votes
+    votes_apart: bool  # one column per vote name
+    root: Path
+    seen: dict[str, str] = field(default_factory=dict)  # sample: where it stands
+
+
+def read(
+    path: Path | str,
+    *,
+    root: Path | str | None = None,
+    classes: Sequence[str] | None = None,
+    other_answers: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    rule: str | None = None,
+    source: str | None = None,
+    licence: str | None = None,
+    seed: int = 0,
+) -> SampleTable:
+    """Returns the faces of a CSV (.csv, .tsv), JSON Lines (.jsonl, .ndjson) or Parquet (.parquet) file, one per row.
+
+    Columns with these names are read; `columns` gives other names. Only a picture is needed.
+
+    - `path`: the picture's file, relative to `root`. Or `image`: its bytes (Parquet), or its path.
+    - `sample`: a unique id. Without it, the path without its suffix, or the row's number.
+    - `label`, and any `label_NAME`: a class name, or its number from 0 in the order of `classes`. Empty: none.
+    - votes: one column of counts per class and other answer, named like it, or one column `votes` of lists in the order of
+      `classes` and `other_answers`. An empty cell counts as 0. Votes need `classes`.
+    - `split`: one of ours, or train, val, test and the like, as in folders; the name as given stays in `owner_split`. Without
+      it every row is in train. Where there is no select and no calibrate, both are cut out of train.
+    - `group`: a subject or film that stays in one part of that cut. `box`: left, top, right, bottom in pixels.
+
+    Other columns are kept, from CSV as text; columns without a name, or of these without a value, are left out.
+
+    Args:
+        path: The file.
+        root: Folder that paths are relative to; null takes the file's own.
+        classes: Class names in order; null takes the labels that occur, sorted.
+        other_answers: Answers that are no class, such as unknown, where they have votes.
+        columns: Role (`path`, `label`, …) to the name of its column.
+        rule: Label rule, to make `label` from votes; null keeps the file's labels, and is majority where it has none.
+        source: Name of the data set; null takes the file's.
+        licence: Terms of images and labels.
+        seed: Seed of the cut into train, select and calibrate.
+
+    Raises:
+        TableError: If the file or its columns cannot be used; with one line for each row that cannot, up to `LISTED`.
+    """
+    path = Path(path)
+    names, rows, stored = read_rows(path)
+    taken = _find_columns(path, names, columns or {})
+    labels = tuple(name for name in names if name == taken.get("label") or name.startswith("label_"))
+    if classes is None:
+        found = {_text(cells.get(name)) for name in labels for _, cells in rows if isinstance(cells, dict)}
+        known = tuple(sorted(name for name in found if name is not None))
+    else:
+        known = tuple(classes)
+    vote_names, apart = _find_votes(path, names, taken, known, tuple(other_answers), classes is not None)
+    root = Path(root) if root is not None else path.parent
+    if not root.is_dir():
+        raise TableError(f"{path}: the pictures' folder {root} does not exist. Pass the one that paths start from as --root.")
+    faces = _read_faces(path, rows, _Form(taken, labels, known, vote_names, apart, root))
+    made = {name: [face[name] for face in faces] for name in faces[0] if any(face[name] is not None for face in faces)}
+    used = {*ROLES, *taken.values(), *labels, *(vote_names if apart else ())}
+    own = {
+        name: stored[name] if stored is not None else column_of(path, name, rows) for name in names if name and name not in used
+    }
+    try:
+        table = SampleTable.from_columns(
+            {**made, **own},
+            classes=known,
+            vote_names=vote_names,
+            root=root,
+            source=source or path.stem,
+            licence=licence,
+            how=[{"step": "import", "reader": "table_file", "faces": len(faces)}],
+        )
+    except TableError as error:
+        raise TableError(f"{path}: {error}") from None
+    if rule is not None or (vote_names and "label" not in table):
+        table = apply_rule(table, rule or "majority")
+    return cut(table, seed)
+
+
+# ---------------------------------------------------------------------- what the columns mean
+
+
+def _find_columns(path: Path, names: list[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Returns the column of each role that the file has; refuses a file without pictures."""
+    for role, name in columns.items():
+        if role not in ROLES:
+            raise TableError(f"{path}: columns.{role} is no role. {did_you_mean(role, ROLES)}")
+        if name not in names:
+            raise TableError(f"{path}: there is no column {name}. {did_you_mean(name, names)}")
+    for name in _RESERVED:
+        if name in names:
+            raise TableError(
+                f"{path}: a column is called {name}, where mien keeps its own. Rename it; mien's own tables need no import."
+            )
+    found = {role: columns.get(role, role) for role in ROLES if columns.get(role, role) in names}
+    if "path" not in found and "image" not in found:
+        raise TableError(
+            f"{path}: no column path or image. Name the one that is, as columns.path. {did_you_mean('path', names)}"
+        )
+    return found
+
+
+def _find_votes(
+    path: Path, names: list[str], taken: Mapping[str, str], classes: tuple[str, ...], answers: tuple[str, ...], given: bool
+) -> tuple[tuple[str, ...], bool]:
+    """Returns the vote names, none without votes, and whether each has a column; `given`: the classes are no guess."""
+    apart = [name for name in (*classes, *answers) if name in names and name not in taken.values()]
+    if not given and (apart or "votes" in taken):
+        which = taken.get("votes") or ", ".join(apart)
+        raise TableError(f"{path}: column {which} looks like votes. Name all classes in order, as classes.")
+    if not classes:
+        raise TableError(f"{path}: neither labels nor class names. Name all classes in order, as classes.")
+    if "votes" in taken:
+        if apart:
+            raise TableError(f"{path}: votes stand in {taken['votes']} and in {apart[0]} too. Rename or drop one.")
+        return (*classes, *answers), False
+    missing = [name for name in (*classes, *answers) if name not in apart]
+    if missing and (apart or answers):
+        raise TableError(
+            f"{path}: no vote column {missing[0]}. Expected one per class and answer. {did_you_mean(missing[0], names)}"
+        )
+    return tuple(apart), True
+
+
+# ---------------------------------------------------------------------- the rows
+
+
+def _read_faces(path: Path, rows: list[Row], form: _Form) -> list[dict[str, Any]]:
+    """Returns the values of each face by column; refuses bad rows, each with a line of its own."""
+    faces, problems = [], []
+    for number, (where, cells) in enumerate(rows):
+        try:
+            faces.append(_read_face(form, f"row_{number:07d}", where, cells))
+        except TableError as error:
+            problems.append(f"{path}, {where}: {error}")
+    if problems:
+        more = [f"… and {len(problems) - LISTED:,} more rows."] if len(problems) > LISTED else []
+        raise TableError("\n".join(problems[:LISTED] + more))
+    return faces
+
+
+def _read_face(form: _Form, number: str, where: str, cells: dict[str, Any] | TableError) -> dict[str, Any]:
+    """Returns the values of one face by column.
+
+    Raises:
+        TableError: For the first value that cannot be used.
+    """
+    if isinstance(cells, TableError):
+        raise cells
+    given = {role: cells.get(name) for role, name in form.taken.items()}
+    face = _read_picture(form, given)
+    path = face["path"]
+    sample = _text(given.get("sample")) or (Path(path).with_suffix("").as_posix() if path else number)
+    if sample in form.seen:
+        raise TableError(
+            f"sample {sample} stands in {form.seen[sample]} too. Expected unique ids; "
+            "several faces of one picture need a column sample."
+        )
+    form.seen[sample] = where
+    face = {"sample": sample, **face}
+    for name in form.labels:
+        face["label" if name == form.taken.get("label") else name] = _read_label(form, name, cells.get(name))
+    if form.vote_names:
+        face["votes"] = _read_votes(form, cells, given)
+    face["split"], face["owner_split"] = _read_split(given) if "split" in given else ("train", None)
+    if "group" in given:
+        face["group"] = _text(given["group"])
+    if "box" in given:
+        face["box"] = _read_box(given["box"])
+    return face
+
+
+def _read_picture(form: _Form, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `path`, `image` or both; a text in `image` is a path, as is one in its stead."""
+    image, path = given.get("image"), _text(given.get("path"))
+    if isinstance(image, dict):  # as Hugging Face stores a picture
+        image = image.get("bytes") or image.get("path")
+    if isinstance(image, str):
+        image, path = None, path or _text(image)
+    if image is not None and not isinstance(image, bytes):
+        raise TableError(f"image is {image!r:.40}. Expected the bytes of a file, or its path.")
+    if image is None and path is None:
+        raise TableError("no picture. Expected a path or an image; add it or drop the row.")
+    if image is None and not os.path.isfile(form.root / str(path)):
+        raise TableError(
+            f"picture {path} is not in {form.root}. Copy it there, or pass the folder that paths start from as --root."
+        )
+    if path is not None and os.path.isabs(path) and Path(path).is_relative_to(form.root.absolute()):
+        path = Path(path).relative_to(form.root.absolute()).as_posix()
+    return {"path": path, "image": image}
+
+
+def _read_label(form: _Form, name: str, value: Any) -> str | None:
+    label = _text(value)
+    if label is None or label in form.classes:
+        return label
+    if label.isdecimal() and int(label) < len(form.classes):
+        return form.classes[int(label)]
+    expected = f"Expected one of: {', '.join(form.classes)}, or a number from 0 to {len(form.classes) - 1}."
+    raise TableError(f"{name} is {label!r}. {expected}")
+
+
+def _read_votes(form: _Form, cells: Mapping[str, Any], given: Mapping[str, Any]) -> list[int]:
+    """Returns one count per vote name."""
+    votes = [cells.get(name) for name in form.vote_names] if form.votes_apart else given["votes"]
+    try:
+        counts = _numbers(votes) or [0.0] * len(form.vote_names)
+    except (TypeError, ValueError):
+        counts = [-1.0]
+    if len(counts) != len(form.vote_names) or not all(c.is_integer() and 0 <= c <= _MAX_VOTES for c in counts):
+        raise TableError(
+            f"votes are {votes!r:.80}. Expected {len(form.vote_names)} whole numbers: {', '.join(form.vote_names)}."
+        )
+    return [int(count) for count in counts]
+
+
+def _read_split(given: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Returns our split and the owner's name for it."""
+    name = _text(given["split"])
+    if name is None:
+        return None, None
+    split = name if name in SPLITS else OWNER_SPLITS.get(name.lower())
+    if split is None:
+        known = ", ".join(dict.fromkeys((*SPLITS, *OWNER_SPLITS)))
+        raise TableError(f"split is {name!r}. Expected one of: {known}.")
+    return split, name
+
+
+def _read_box(value: Any) -> list[float] | None:
+    try:
+        box = _numbers(value)
+    except (TypeError, ValueError):
+        box = [0.0]
+    if box and not (len(box) == 4 and box[0] < box[2] and box[1] < box[3]):
+        raise TableError(f"box is {value!r:.80}. Expected left, top, right, bottom in pixels.")
+    return box or None
+
+
+def _numbers(value: Any) -> list[float]:
+    """Returns the numbers of a list, or of text such as "[1, 2]" or "(1, 2)"; an empty entry is 0, nothing an empty list."""
+    if _text(value) is None:
+        return []
+    parts = value.strip("()[] ").split(",") if isinstance(value, str) else value
+    return [float(_text(part) or 0) for part in parts]
+
+
+def _text(value: Any) -> str | None:
+    """Returns a cell as text, null where it is empty."""
+    if value is None or value != value:  # NaN is pandas' empty cell
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() or None

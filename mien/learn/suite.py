@@ -1,0 +1,280 @@
+"""Suites: many methods and seeds under one recipe each, in order of worth, down to a budget; resumable at any point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.data.table import SampleTable
+from mien.errors import RecipeError, RunError, did_you_mean
+from mien.evaluate.comparison import TextTable, tables, to_html, to_latex, to_markdown
+from mien.evaluate.paired import compare
+from mien.files import whole_file
+from mien.learn.run import Run
+from mien.learn.train import train
+from mien.log import say
+from mien.predict.predictions import Predictions
+from mien.recipe import Recipe, sentence
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SuiteArm(_Section):
+    """One method: a recipe and what differs from it.
+
+    Attributes:
+        recipe: The recipe's file.
+        set: Overrides by dotted key.
+        start: An arm of this suite whose model (of the same seed, or of its only one) the training starts from.
+        cost: Epochs of the budget that one epoch of this arm takes.
+        paper: A published number to show beside ours, with where it stands.
+    """
+
+    recipe: Path
+    set: dict[str, Any] = {}
+    start: str | None = None
+    cost: float = Field(1.0, gt=0)
+    paper: str | None = None
+
+
+class SuiteRuns(_Section):
+    """Arms and seeds of like worth: all arms with the first seed, then all with the second."""
+
+    arms: list[str]
+    seeds: list[int] = [0]
+
+
+class SuiteTable(_Section):
+    """One table of the report: arms beside a baseline."""
+
+    title: str
+    baseline: str
+    arms: list[str]
+
+
+class Suite(_Section):
+    """What to run, in order of worth, and what to say about it.
+
+    Attributes:
+        name: Of the suite; a results folder belongs to one.
+        budget: Epochs in all; runs that do not fit in it are not measured.
+        set: Overrides for all arms.
+        arms: By name.
+        runs: In order of worth.
+        tables: What the report compares.
+    """
+
+    name: str
+    budget: float = Field(gt=0)
+    set: dict[str, Any] = {}
+    arms: dict[str, SuiteArm]
+    runs: list[SuiteRuns]
+    tables: list[SuiteTable]
+
+    @classmethod
+    def read(cls, path: Path) -> Suite:
+        """Returns the suite in a YAML file.
+
+        Raises:
+            RecipeError: If the file is missing, is not YAML, a key is wrong, or an arm is named that does not exist.
+        """
+        where = f"suite {path.name}"
+        if not path.is_file():
+            raise RecipeError(f"suite {path}: no such file. The suites that come with mien lie in recipes/suites/.")
+        try:
+            suite = cls.model_validate(yaml.safe_load(path.read_text()))
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{where}: not YAML ({str(error).splitlines()[0]}). Expected arms, runs and tables.") from None
+        except ValidationError as error:
+            raise RecipeError(f"{where}: {sentence(error, cls)}") from None
+        named = [(f"runs.{place}", name) for place, runs in enumerate(suite.runs) for name in runs.arms]
+        named += [(f"tables.{place}", name) for place, each in enumerate(suite.tables) for name in (each.baseline, *each.arms)]
+        named += [(f"arms.{name}.start", arm.start) for name, arm in suite.arms.items() if arm.start]
+        for key, name in named:
+            if name not in suite.arms:
+                raise RecipeError(f"{where}: {key} names the arm {name!r}. {did_you_mean(name, suite.arms)}")
+        return suite
+
+
+class Planned(NamedTuple):
+    """One run of a suite: its arm and seed, its recipe, what it costs, and the run it starts from."""
+
+    arm: str
+    seed: int
+    recipe: Recipe
+    cost: float
+    after: str | None
+
+    @property
+    def name(self) -> str:
+        """The name of its folder and of its predictions."""
+        return f"{self.arm}-s{self.seed}"
+
+
+def plan(suite: Suite, out: Path, overrides: Mapping[str, str]) -> list[Planned]:
+    """Returns the runs of a suite in order of worth, each with its resolved recipe.
+
+    Raises:
+        RecipeError: If a recipe is missing or an override is unknown; the message names the arm.
+    """
+    found: dict[str, Planned] = {}
+    for group in suite.runs:
+        for seed in group.seeds:
+            for name in group.arms:
+                arm, after = suite.arms[name], None
+                values = {**suite.set, **arm.set, "train.seed": seed}
+                if arm.start is not None:
+                    own = [each for each in found.values() if each.arm == arm.start]
+                    if not own:
+                        raise RecipeError(
+                            f"suite {suite.name}: arm {name} starts from {arm.start}, which does not run before it."
+                        )
+                    after = next((each.name for each in own if each.seed == seed), own[0].name)
+                    values["start.encoder"] = str(out / "runs" / after / "model")
+                texts = {
+                    key: yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n") for key, value in values.items()
+                }
+                try:
+                    recipe = Recipe.read(arm.recipe, {**texts, **overrides})
+                except RecipeError as error:
+                    raise RecipeError(f"suite {suite.name}, arm {name}: {error}") from None
+                one = Planned(name, seed, recipe, recipe.train.epochs * arm.cost, after)
+                found.setdefault(one.name, one)
+    return list(found.values())
+
+
+def affordable(planned: Sequence[Planned], budget: float) -> list[Planned]:
+    """Returns the runs that fit into the budget, in order; a run that does not fit ends the list."""
+    spent, found = 0.0, []
+    for one in planned:
+        spent += one.cost
+        if spent > budget:
+            break
+        found.append(one)
+    return found
+
+
+def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None, *, budget: float | None = None) -> None:
+    """Trains the runs of a suite that are affordable and not yet done, and writes the report after each.
+
+    Several processes may work on one folder at once: each takes the next run that no other holds. Whatever was killed goes
+    on where it stood.
+
+    Raises:
+        RecipeError: If the suite or one of its recipes cannot be used; before anything is trained.
+        RunError: If the folder belongs to another suite, or a recipe changed since a run of it began.
+    """
+    suite = Suite.read(path)
+    planned = plan(suite, out, overrides or {})
+    chosen = affordable(planned, budget or suite.budget)
+    _claim(suite, out)
+    for one in planned:
+        folder = out / "runs" / one.name
+        if (folder / "recipe.yaml").is_file():
+            Run(folder).check_recipe(one.recipe)
+    say(f"{len(chosen)} of {len(planned)} runs fit into {budget or suite.budget:g} epochs")
+    for one in _unfinished(chosen, out):
+        folder = out / "runs" / one.name
+        begun = (folder / "data.json").is_file()
+        train(one.recipe, out=folder, resume=begun, overwrite=not begun)
+        if one.recipe.model.head is not None:
+            predictions = Predictions.read(folder / "predictions" / "report.parquet")
+            (out / "predictions").mkdir(exist_ok=True)
+            predictions.write(out / "predictions" / f"{one.name}.parquet", overwrite=True, half=True)
+            write_tables(suite, planned, out)
+    write_tables(suite, planned, out)
+
+
+def show_plan(path: Path, out: Path, overrides: Mapping[str, str] | None = None, *, budget: float | None = None) -> None:
+    """Prints the runs of a suite in order of worth, what they cost, and how far each is."""
+    suite = Suite.read(path)
+    planned = plan(suite, out, overrides or {})
+    chosen = affordable(planned, budget or suite.budget)
+    spent = 0.0
+    for place, one in enumerate(planned):
+        spent += one.cost
+        begun = "begun" if (out / "runs" / one.name / "data.json").is_file() else "waits"
+        state = "beyond the budget" if place >= len(chosen) else "done" if _is_done(out, one.name) else begun
+        print(f"{one.name:40} {one.cost:6g} epochs  {spent:7g} in all  {state}")
+
+
+def _claim(suite: Suite, out: Path) -> None:
+    """Writes the suite's name into the results folder.
+
+    Raises:
+        RunError: If the folder belongs to another suite.
+    """
+    mark = out / "SUITE"
+    if mark.is_file():
+        if (name := mark.read_text().strip()) != suite.name:
+            raise RunError(f"{out} holds the results of the suite {name!r}, not of {suite.name!r}. Choose another --out.")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} holds something that is no suite's results. Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    with whole_file(mark) as partial:
+        partial.write_text(suite.name + "\n")
+
+
+def _unfinished(chosen: Sequence[Planned], out: Path) -> Iterator[Planned]:
+    """Yields the next run that is not done, waits for no other and is held by no other process, until there is none."""
+    done = {one.name for one in chosen if (out / "runs" / one.name / "DONE").is_file()}
+    (out / "locks").mkdir(exist_ok=True)
+    tried = set(done)
+    while waiting := [one for one in chosen if one.name not in tried and (one.after is None or _is_done(out, one.after))]:
+        one = waiting[0]
+        tried.add(one.name)
+        try:
+            with FileLock(out / "locks" / one.name, timeout=0):
+                if not _is_done(out, one.name):
+                    yield one
+        except Timeout:
+            say(f"{one.name} is being trained by another process")
+    for one in chosen:
+        if one.name not in tried:
+            say(f"{one.name} waits for {one.after}; run this command again when it is done")
+
+
+def _is_done(out: Path, name: str) -> bool:
+    return (out / "runs" / name / "DONE").is_file()
+
+
+# ---------------------------------------------------------------------- reporting
+
+
+def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
+    """Writes the tables of the predictions in `out/predictions` to report.{md,html,tex,json}."""
+    found: list[TextTable] = []
+    numbers: list[str] = []
+    for each in suite.tables:
+        arms: dict[str, dict[int, Predictions]] = {}
+        for one in planned:
+            path = out / "predictions" / f"{one.name}.parquet"
+            if one.arm in {each.baseline, *each.arms} and path.is_file():
+                arms.setdefault(one.arm, {})[one.seed] = Predictions.read(path)
+        names = dict.fromkeys([each.baseline, *each.arms])
+        missing = [name for name in names if name not in arms]
+        if each.baseline in missing:
+            found.append(TextTable(each.title, ("method", "numbers"), tuple((name, "not measured") for name in names)))
+            continue
+        table = SampleTable.read(next(one.recipe.data.table for one in planned if one.arm == each.baseline))
+        comparison = compare({name: arms[name] for name in names if name in arms}, table, each.baseline)
+        paper = {name: arm.paper for name, arm in suite.arms.items() if arm.paper}
+        found += tables(each.title, comparison, paper=paper, missing=missing)
+        numbers.append(comparison.to_json())
+    texts = {
+        "report.md": to_markdown(found),
+        "report.html": to_html(found, suite.name),
+        "report.tex": to_latex(found),
+        "report.json": "[\n" + ",\n".join(numbers) + "\n]\n",
+    }
+    for name, text in texts.items():
+        with whole_file(out / name) as partial:
+            partial.write_text(text)

@@ -1,0 +1,179 @@
+"""A suite from its file to its tables: order of worth, budget, resuming, several processes, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from mien import cli
+from mien.data.table import SampleTable
+from mien.evaluate import evaluate
+from mien.learn.trainer import Trainer
+from mien.predict.predictions import Predictions
+
+
+@pytest.fixture
+def suite(line: Path, tmp_path: Path, write_recipe: Callable) -> Callable[..., Path]:
+    """Writes a suite of a one-hot arm, a partial-label arm that starts from a pre-training arm, and that arm."""
+
+    def write(**changes: Any) -> Path:
+        content = {
+            "name": "small",
+            "budget": 12,
+            "set": {"optimizer.lr": 0.002},
+            "arms": {
+                "one_hot": {
+                    "recipe": str(line / "tune.yaml"),
+                    "set": {"objective": "cross_entropy", "train.epochs": 2, "start": None},
+                },
+                "first": {"recipe": str(line / "pretrain.yaml"), "set": {"train.epochs": 3}},
+                "partial": {
+                    "recipe": str(line / "tune.yaml"),
+                    "set": {"train.epochs": 2},
+                    "start": "first",
+                    "cost": 2,
+                    "paper": "91.1",
+                },
+            },
+            "runs": [{"arms": ["one_hot", "first", "partial"], "seeds": [0]}, {"arms": ["one_hot"], "seeds": [1, 2]}],
+            "tables": [{"title": "All", "baseline": "one_hot", "arms": ["partial"]}],
+        }
+        return write_recipe(tmp_path / "suite.yaml", content | changes)
+
+    return write
+
+
+def compare(suite: Path, out: Path, *tokens: str) -> int:
+    return cli.main(["compare", str(suite), "--out", str(out), *tokens])
+
+
+def test_a_suite_runs_in_order_of_worth_down_to_its_budget_and_its_tables_can_be_computed_again(
+    suite: Callable, line: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    assert compare(suite(), out) == 0  # 2 + 3 + 2 · 2 + 2 = 11 of 12; the next would make 13
+    printed = capsys.readouterr()
+    assert "4 of 5 runs fit into 12 epochs" in printed.err
+    assert sorted(path.name for path in (out / "runs").iterdir()) == ["first-s0", "one_hot-s0", "one_hot-s1", "partial-s0"]
+    assert sorted(path.name for path in (out / "predictions").iterdir()) == [
+        "one_hot-s0.parquet",
+        "one_hot-s1.parquet",
+        "partial-s0.parquet",
+    ]
+    resolved = yaml.safe_load((out / "runs" / "partial-s0" / "recipe.yaml").read_text())
+    assert resolved["optimizer"]["lr"] == 0.002 and resolved["start"]["encoder"] == str(out / "runs" / "first-s0" / "model")
+    table = SampleTable.read(line / "faces.parquet")
+    values = [
+        evaluate(Predictions.read(out / "predictions" / f"one_hot-s{seed}.parquet"), table).numbers["accuracy"].value
+        for seed in (0, 1)
+    ]
+    row = next(each for each in printed.out.splitlines() if each.startswith("| one_hot | 0, 1 |"))
+    assert row.split("|")[4].strip().startswith(f"{50 * sum(values):.1f} (")
+    assert "| partial − one_hot |" in printed.out and "91.1" in printed.out
+    assert all((out / f"report.{kind}").stat().st_size for kind in ("md", "html", "tex", "json"))
+
+
+def test_a_suite_killed_in_the_middle_of_a_run_goes_on_to_the_same_end(suite: Callable, tmp_path: Path, monkeypatch) -> None:
+    path, steps = suite(runs=[{"arms": ["one_hot"], "seeds": [0]}]), 0
+    one_step = Trainer._one_step
+
+    def stop_at(trainer: Trainer, *rest: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 8:
+            raise KeyboardInterrupt
+        one_step(trainer, *rest)
+
+    assert compare(path, tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_one_step", stop_at)
+        assert compare(path, tmp_path / "cut") == 130
+    assert not (tmp_path / "cut" / "runs" / "one_hot-s0" / "DONE").exists()
+    assert compare(path, tmp_path / "cut") == 0
+    whole, cut = (Predictions.read(tmp_path / name / "predictions" / "one_hot-s0.parquet") for name in ("whole", "cut"))
+    assert (whole.probs == cut.probs).all() and whole.samples == cut.samples
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path, out = suite(runs=[{"arms": ["first", "partial", "one_hot"]}]), tmp_path / "out"
+    assert compare(path, out, "--budget", "0.5", "--dry-run") == 0
+    (out / "locks").mkdir(parents=True)
+    (out / "SUITE").write_text("small\n")
+    with FileLock(out / "locks" / "first-s0"):
+        assert compare(path, out) == 0
+    printed = capsys.readouterr()
+    assert "first-s0 is being trained by another process" in printed.err and "partial-s0 waits for first-s0" in printed.err
+    assert [each.name for each in (out / "runs").iterdir()] == ["one_hot-s0"]
+    assert "| partial | – | not measured |" in printed.out
+
+
+def test_a_dry_run_lists_what_would_be_trained_and_leaves_nothing(
+    suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert compare(suite(), tmp_path / "out", "--dry-run", "--train.epochs", "5") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [each.split()[0] for each in lines] == ["one_hot-s0", "first-s0", "partial-s0", "one_hot-s1", "one_hot-s2"]
+    assert [each.split()[1] for each in lines] == ["5", "5", "10", "5", "5"]
+    assert "waits" in lines[0] and "beyond the budget" in lines[2]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"set": {"optimizer.rate": 1}}, ["suite small, arm one_hot", "optimizer.rate", "lr"]),
+        (
+            {"arms": {"one_hot": {"recipe": "none.yaml"}}, "runs": [{"arms": ["one_hot"]}], "tables": []},
+            ["none.yaml", "no such file"],
+        ),
+        ({"runs": [{"arms": ["onehot"]}]}, ["runs.0", "'onehot'", "Did you mean one_hot?"]),
+        ({"tables": [{"title": "All", "baseline": "best", "arms": []}]}, ["tables.0", "'best'"]),
+        ({"runs": [{"arms": ["partial", "first"]}]}, ["arm partial starts from first", "does not run before it"]),
+        ({"arm": {}}, ["arm is not a known key", "Did you mean arms?"]),
+        ({"runs": [{"arm": ["one_hot"]}]}, ["runs.0"]),
+    ],
+)
+def test_a_suite_that_cannot_be_is_refused_before_anything_is_trained(
+    suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, changes: dict[str, Any], words: list[str]
+) -> None:
+    assert compare(suite(**changes), tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_suites_do_not_share_a_folder(suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "out"
+    assert compare(suite(budget=1), out) == 0
+    assert compare(suite(name="another"), out) == 2
+    assert "holds the results of the suite 'small', not of 'another'" in capsys.readouterr().err
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    assert compare(suite(), tmp_path / "full") == 2
+    assert "holds something that is no suite's results" in capsys.readouterr().err
+
+
+def test_a_recipe_that_changed_since_its_run_began_is_refused_with_the_key(
+    suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, out = suite(budget=2), tmp_path / "out"
+    assert compare(path, out) == 0
+    assert compare(path, out) == 0  # nothing left to do
+    assert compare(path, out, "--train.ema", "0.5") == 2
+    assert "train.ema was 0.9 when it started and is 0.5 now" in capsys.readouterr().err
+
+
+def test_files_of_predictions_are_compared_without_a_suite(line: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    one = line / "tune" / "predictions" / "report.parquet"
+    two = tmp_path / "copy.parquet"
+    two.write_bytes(one.read_bytes())
+    assert cli.main(["compare", str(one), str(two), "--data", str(line / "faces.parquet")]) == 0
+    assert "| copy − report | +0.0 (+0.0 – +0.0) |" in capsys.readouterr().out
+    other = line / "tune" / "predictions" / "select.parquet"
+    assert cli.main(["compare", str(one), str(other), "--data", str(line / "faces.parquet")]) == 3
+    assert "are of different faces" in capsys.readouterr().err
+    assert cli.main(["compare", str(one), "--data", str(line / "faces.parquet")]) == 2
+    assert "two or more files" in capsys.readouterr().err
