@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
-from mien.data.images import decode
+from mien.data.images import face_png
 from mien.data.table import SampleTable
-from mien.errors import ImageError
-from mien.evaluate.chart import Chart, line_chart
+from mien.errors import RunError
 from mien.evaluate.label_weights import label_files, read_label_weights
 from mien.evaluate.number import METRICS
-from mien.evaluate.report import Report, number_text, percent
-from mien.files import whole_file
+from mien.evaluate.report import Report, number_text
+from mien.page import Bar, Card, Chart, Mark, line_chart, write_html
 from mien.predict.predictions import Predictions
 
 SETTLED = 0.9  # ours: the largest label weight from which a face counts as settled
@@ -31,29 +27,20 @@ RULED_OUT = 0.1  # ours: the label weight under which a candidate is struck thro
 NUM_CARDS = 18  # ours: faces shown in each gallery
 PICTURE_SIZE = 72  # ours: pixels; enough to see an expression, little enough for many faces
 FIRST_CURVES = ("loss", "vote_accuracy", "accuracy")  # the others follow by name
+SIDE_BY_SIDE = (("vote_accuracy", "select"), ("vote_accuracy", "report"), ("accuracy", "select"), ("accuracy", "report"))
 SHARE_WORDS = ("accuracy", "share", "coverage", "recall")  # metrics whose name has one of these are shares
 
-
-class Mark(NamedTuple):
-    """One class on a card: its votes, its weight or probability, and "in", "out" (struck through) or "other"."""
-
-    name: str
-    votes: int | None
-    share: float
-    state: str
-
-
-class Card(NamedTuple):
-    """One face of a gallery; `picture` is base64 PNG or null."""
-
-    sample: str
-    picture: str | None
-    facts: tuple[tuple[str, str], ...]
-    marks: tuple[Mark, ...]
+Line = list[tuple[float, float]]  # (epoch, value), epoch rising
 
 
 def write_page(
-    path: Path | str, report: Report, *, run: Path | str | None = None, table: SampleTable | None = None, faces: bool = False
+    path: Path | str,
+    report: Report,
+    *,
+    run: Path | str | None = None,
+    beside: Sequence[Path | str] = (),
+    table: SampleTable | None = None,
+    faces: bool = False,
 ) -> None:
     """Writes the report as one self-contained HTML file, whole or not at all.
 
@@ -61,20 +48,28 @@ def write_page(
         path: The file; its folder is made where it is missing, and an older page is replaced.
         report: The numbers.
         run: A run's folder: curves, label weights, recipe and environment are read from it where they exist.
+        beside: Further runs, whose accuracy by epoch is drawn beside that of `run`.
         table: The run's table, for votes and candidate sets of single faces.
         faces: Whether pictures of faces go into the file. On real data this is for the reader's own disk.
+
+    Raises:
+        RunError: If there are runs to draw beside each other and one has no curves.
     """
-    path, run = Path(path), Path(run) if run is not None else None
-    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
-    template.filters["percent"] = percent
+    run = Path(run) if run is not None else None
     recipe = _read_recipe(run)
-    html = template.get_template("report.html.j2").render(
+    write_html(
+        path,
+        Path(__file__).with_name("report.html.j2"),
         report=report,
         metrics=METRICS,
         number_text=number_text,
+        recall_bars=_recall_bars(report),
+        confusion_shares=[[count / max(sum(row), 1) for count in row] for row in report.confusion],
+        agreement_bars=_agreement_bars(report),
         reliability=_reliability(report),
         choice=(recipe or {}).get("choose"),
         curves=_curves(run),
+        side_by_side=_side_by_side([run, *map(Path, beside)] if run and beside else []),
         settled=_settled(run, table),
         settled_from=f"{100 * SETTLED:.0f} %",
         ruled_out=f"{100 * RULED_OUT:.0f} %",
@@ -83,11 +78,26 @@ def write_page(
         recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else None,
         environment=_read_environment(run),
     )
-    with whole_file(path) as partial:
-        partial.write_text(html, encoding="utf-8")
 
 
-# ---------------------------------------------------------------------- curves
+# ---------------------------------------------------------------------- charts
+
+
+def _recall_bars(report: Report) -> list[Bar]:
+    return [
+        Bar(one.name, one.recall.value, f"{one.count:,} faces", one.recall.low, one.recall.high) for one in report.per_class
+    ]
+
+
+def _agreement_bars(report: Report) -> list[Bar]:
+    rows = {
+        "accuracy_unanimous": "accuracy, unanimous",
+        "accuracy_split": "accuracy, split",
+        "vote_accuracy": "vote accuracy, all",
+        "vote_accuracy_ceiling": "its ceiling",
+    }
+    found = {text: report.numbers[name] for name, text in rows.items()}
+    return [Bar(text, number.value, f"{number.n:,} faces", number.low, number.high) for text, number in found.items()]
 
 
 def _reliability(report: Report) -> Chart | None:
@@ -99,10 +109,10 @@ def _reliability(report: Report) -> Chart | None:
     return line_chart("Confidence and what came true", "confidence", lines, shares=True, unit_square=True) if lines else None
 
 
-def _curves(run: Path | None) -> list[Chart]:
-    """Returns a chart for each metric of `metrics.jsonl`, with a line for each split; steps of an epoch are averaged."""
+def _read_metrics(run: Path | None) -> dict[str, dict[str, Line]]:
+    """Returns by metric and split the values of `metrics.jsonl`, the steps of an epoch averaged; two epochs or more."""
     if run is None or not (run / "metrics.jsonl").is_file():
-        return []
+        return {}
     values: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for text in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         try:
@@ -112,18 +122,40 @@ def _curves(run: Path | None) -> list[Chart]:
         if math.isfinite(entry["value"]):
             split, _, metric = entry["name"].partition("/")
             values[metric][split][entry["epoch"]].append(entry["value"])
-    order = sorted(values, key=lambda name: (FIRST_CURVES.index(name) if name in FIRST_CURVES else len(FIRST_CURVES), name))
-    charts = []
-    for metric in order:
-        lines = {
+    return {
+        metric: {
             split: [(float(epoch), float(np.mean(found))) for epoch, found in sorted(epochs.items())]
-            for split, epochs in values[metric].items()
+            for split, epochs in splits.items()
             if len(epochs) > 1
         }
+        for metric, splits in values.items()
+    }
+
+
+def _curves(run: Path | None) -> list[Chart]:
+    """Returns a chart for each metric of a run, with a line for each split."""
+    values = _read_metrics(run)
+    order = sorted(values, key=lambda name: (FIRST_CURVES.index(name) if name in FIRST_CURVES else len(FIRST_CURVES), name))
+    return [_by_epoch(metric, metric.replace("_", " "), values[metric]) for metric in order if values[metric]]
+
+
+def _side_by_side(runs: list[Path]) -> list[Chart]:
+    """Returns a chart for each of `SIDE_BY_SIDE`, with a line for each run that has it."""
+    times = Counter(run.name for run in runs)
+    values = {run.name if times[run.name] == 1 else str(run): _read_metrics(run) for run in runs}
+    for name, found in values.items():
+        if not any(split in found.get(metric, {}) for metric, split in SIDE_BY_SIDE):
+            raise RunError(f"run {name}: there are no accuracies by epoch. Expected a run of two epochs or more, as runs/NAME.")
+    charts = []
+    for metric, split in SIDE_BY_SIDE:
+        lines = {name: found[metric][split] for name, found in values.items() if split in found.get(metric, {})}
         if lines:
-            shares = any(word in metric for word in SHARE_WORDS)
-            charts.append(line_chart(metric.replace("_", " "), "epoch", lines, shares=shares))
+            charts.append(_by_epoch(metric, f"{metric.replace('_', ' ')}, {split}", lines))
     return charts
+
+
+def _by_epoch(metric: str, title: str, lines: dict[str, Line]) -> Chart:
+    return line_chart(title, "epoch", lines, shares=any(word in metric for word in SHARE_WORDS))
 
 
 def _settled(run: Path | None, table: SampleTable | None) -> Chart | None:
@@ -132,7 +164,7 @@ def _settled(run: Path | None, table: SampleTable | None) -> Chart | None:
     if len(files) < 2:
         return None
     ambiguous = _candidates(files, table).sum(1) > 1
-    lines: dict[str, list[tuple[float, float]]] = {"all faces": [], "faces with several candidates": []}
+    lines: dict[str, Line] = {"all faces": [], "faces with several candidates": []}
     for file in files:
         settled = read_label_weights(file).weights.max(1) > SETTLED
         epoch = float(file.stem.removeprefix("epoch_"))
@@ -197,7 +229,12 @@ def _card(sample: str, table: SampleTable | None, faces: bool, marks: list[Mark]
         return Card(sample, None, (), tuple(marks))
     labels = {name: table.columns[name][row].as_py() for name in table.columns.column_names if name.startswith("label")}
     facts = tuple((name.replace("_", " "), value) for name, value in labels.items() if value is not None)
-    return Card(sample, _picture(table, row) if faces else None, facts, tuple(sorted(marks, key=lambda mark: -mark.share)))
+    return Card(
+        sample,
+        face_png(table, row, size=PICTURE_SIZE) if faces else None,
+        facts,
+        tuple(sorted(marks, key=lambda mark: -(mark.share or 0))),
+    )
 
 
 def _row(table: SampleTable | None, sample: str) -> int | None:
@@ -212,20 +249,6 @@ def _votes_of(table: SampleTable | None, sample: str, names: tuple[str, ...]) ->
         return [None] * len(names)
     counts = dict(zip(table.vote_names, table.columns["votes"][row].as_py() or [], strict=False))
     return [counts.get(name) for name in names]
-
-
-def _picture(table: SampleTable, row: int) -> str | None:
-    """Returns one face as base64 PNG, null where it cannot be read."""
-    one = table.take(np.array([row]))
-    held = one.values("image")[0] if "image" in one else None
-    box = one.values("box")[0] if "box" in one else None
-    try:
-        pixels = decode(one.image_path(0) if held is None else held, channels=3, size=PICTURE_SIZE, box=box)  # (3, H, W)
-    except ImageError:
-        return None
-    file = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode("ascii")
 
 
 # ---------------------------------------------------------------------- reading a run

@@ -184,11 +184,9 @@ def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
         folder = out / "runs" / one.name
         begun = (folder / "data.json").is_file()
         train(one.recipe, out=folder, resume=begun, overwrite=not begun)
-        if one.recipe.model.head is not None:
-            predictions = Predictions.read(folder / "predictions" / "report.parquet")
-            (out / "predictions").mkdir(exist_ok=True)
-            predictions.write(out / "predictions" / f"{one.name}.parquet", overwrite=True, half=True)
-            write_tables(suite, planned, out)
+        _collect(chosen, out)
+        write_tables(suite, planned, out)
+    _collect(chosen, out)
     write_tables(suite, planned, out)
 
 
@@ -247,6 +245,16 @@ def _is_done(out: Path, name: str) -> bool:
 
 
 # ---------------------------------------------------------------------- reporting
+
+
+def _collect(chosen: Sequence[Planned], out: Path) -> None:
+    """Copies the predictions of finished runs, as float16, to where the tables read them."""
+    for one in chosen:
+        path = out / "predictions" / f"{one.name}.parquet"
+        if one.recipe.model.head is not None and _is_done(out, one.name) and not path.is_file():
+            predictions = Predictions.read(out / "runs" / one.name / "predictions" / "report.parquet")
+            path.parent.mkdir(exist_ok=True)
+            predictions.write(path, half=True)
 
 
 def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:

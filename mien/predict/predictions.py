@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 
+# How far a row's sum may be from 1; ours. float16 moves a sum by 0.0005 at most, bfloat16 by 0.002, three decimals of K
+# shares by 0.0005 · K; what is further away was no distribution before it was stored.
+SUM_TOLERANCE = 0.01
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -27,13 +31,16 @@ class Predictions:
 
     Attributes:
         samples: M ids, those of the table or the path of the picture.
-        probs: (M, K) float32, rows sum to 1; NaN where `status` is not "ok".
+        probs: (M, K) float32 in [0, 1], rows sum to 1 within `SUM_TOLERANCE`; NaN where `status` is not "ok".
         classes: The K class names.
         label_sets: (M, K) bool: the classes that cannot be ruled out at the model's conformal level; all false where
             `status` is not "ok", and null where the model has no level.
         status: M strings: "ok", or why there is no answer ("broken", "no face").
         boxes: (M, 4) float32 left, top, right, bottom in pixels of the picture, NaN where none; or null.
         model: Name or fingerprint of the model.
+
+    Raises:
+        TableError: If shapes do not fit, or an answer's probabilities are no distribution.
     """
 
     samples: tuple[str, ...]
@@ -55,12 +62,8 @@ class Predictions:
             ("boxes", (each[0], 4) if self.boxes is None else self.boxes.shape, (each[0], 4)),
         ):
             if found != expected:
-                raise TableError(f"predictions: the shape of {name} is {found}. Expected {expected}.")
-        answered = self.probs[self.answered]
-        if len(answered) and not np.allclose(answered.sum(1), 1, atol=0.01):  # float16 storage rounds each entry
-            row = int(np.flatnonzero(~np.isclose(answered.sum(1), 1, atol=0.01))[0])
-            name = np.asarray(self.samples, object)[self.answered][row]
-            raise TableError(f"predictions, {name}: probabilities sum to {answered[row].sum():.3f}. Expected 1.")
+                raise TableError(f"the shape of {name} is {found}. Expected {expected}.")
+        _check_probs(self)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -147,7 +150,7 @@ class Predictions:
         """Returns what `write` wrote.
 
         Raises:
-            TableError: If the file is missing or holds no predictions.
+            TableError: If the file is missing, holds no predictions, or probabilities that are no distribution.
         """
         path = Path(path)
         if not path.is_file():
@@ -167,7 +170,26 @@ class Predictions:
         boxes = None
         if "box" in table.column_names:
             boxes = np.array([row or [np.nan] * 4 for row in table["box"].to_pylist()], np.float32).reshape(-1, 4)
-        return cls(samples, probs, classes, label_sets, status, boxes, about["model"])
+        try:
+            return cls(samples, probs, classes, label_sets, status, boxes, about["model"])
+        except TableError as error:
+            raise TableError(f"predictions {path}: {error}") from None
+
+
+def _check_probs(predictions: Predictions) -> None:
+    """Raises TableError for the first answer whose probabilities are no distribution, naming row and sample."""
+    probs = predictions.probs
+    sums = probs.sum(1)
+    # NaN is in neither range, so the test is for what is right.
+    right = ((probs >= 0) & (probs <= 1 + SUM_TOLERANCE)).all(1) & (np.abs(sums - 1) <= SUM_TOLERANCE)
+    wrong = np.flatnonzero(predictions.answered & ~right)
+    if len(wrong):
+        row = int(wrong[0])
+        raise TableError(
+            f"row {row} ({predictions.samples[row]}): probabilities of {probs[row].min():.4g} to {probs[row].max():.4g} sum to "
+            f"{sums[row]:.3f} ({len(wrong):,} of {len(probs):,} rows are like that). Expected shares of 0 or more that sum to "
+            "1; give logits to softmax first, and a face without an answer a status other than ok."
+        )
 
 
 def _names(classes: Sequence[str], row: np.ndarray) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mien.data.table import SampleTable
 from mien.errors import TableError
-from mien.predict.predictions import Predictions
+from mien.predict.predictions import SUM_TOLERANCE, Predictions
 
 CLASSES = ("calm", "glad", "très triste")
 
@@ -129,12 +129,52 @@ def test_a_wrong_shape_is_refused(predictions: Predictions) -> None:
             replace(predictions, **changes)
 
 
-@pytest.mark.parametrize(("row", "found"), [([0.5, 0.5, 0.5], "1.500"), ([0.3, 0.3, 0.3], "0.900"), ([np.nan] * 3, "nan")])
-def test_probabilities_of_an_answer_that_do_not_sum_to_1_are_refused(predictions: Predictions, row: list, found: str) -> None:
+NO_DISTRIBUTION = [
+    ([0.5, 0.5, 0.5], "0.5 to 0.5 sum to 1.500"),
+    ([0.3, 0.3, 0.3], "0.3 to 0.3 sum to 0.900"),
+    ([np.nan] * 3, "nan to nan sum to nan"),
+    ([1.0, 0.0, np.nan], "nan to nan sum to nan"),
+    ([np.inf, 0.0, 0.0], "0 to inf sum to inf"),
+    ([2.5, -1.0, -0.5], "-1 to 2.5 sum to 1.000"),
+    ([0.985, 0.0, 0.0], "0 to 0.985 sum to 0.985"),
+]
+
+
+@pytest.mark.parametrize(("row", "found"), NO_DISTRIBUTION)
+def test_probabilities_of_an_answer_that_are_no_distribution_are_refused(
+    predictions: Predictions, row: list, found: str
+) -> None:
     probs = predictions.probs.copy()
     probs[2] = row
-    with pytest.raises(TableError, match=rf"predictions, é: probabilities sum to {found}. Expected 1"):
+    with pytest.raises(TableError, match=rf"^row 2 \(é\): probabilities of {found} \(1 of 4 rows"):
         replace(predictions, probs=probs)
+
+
+@pytest.mark.parametrize(("row", "found"), NO_DISTRIBUTION)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_file_with_such_probabilities_is_refused_with_file_row_and_sample(
+    predictions: Predictions, tmp_path: Path, row: list, found: str, dtype: type
+) -> None:
+    path = tmp_path / "p.parquet"
+    predictions.write(path)
+    table = pq.read_table(path)
+    for name, value in zip(CLASSES, row, strict=True):
+        column = np.asarray(table[f"prob_{name}"]).astype(dtype)
+        column[2] = value
+        table = table.set_column(table.schema.get_field_index(f"prob_{name}"), f"prob_{name}", pa.array(column))
+    pq.write_table(table, path)
+    with pytest.raises(
+        TableError, match=r"p\.parquet: row 2 \(é\): probabilities of .* Expected shares .* that sum to 1; give"
+    ):
+        Predictions.read(path)
+
+
+@pytest.mark.parametrize("classes", [2, 8, 1000])
+def test_rounding_to_float16_stays_far_inside_the_tolerance(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    rows = np.concatenate([rng.dirichlet(np.full(classes, share), 200) for share in (0.05, 1.0, 20.0)])
+    sums = rows.astype(np.float16).astype(np.float64).sum(1)
+    assert np.abs(sums - 1).max() < SUM_TOLERANCE / 10
 
 
 def test_every_face_has_an_answer_unless_told_otherwise() -> None:

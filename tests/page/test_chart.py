@@ -1,6 +1,6 @@
 import pytest
 
-from mien.evaluate.chart import BOTTOM, LEFT, RIGHT, TOP, line_chart
+from mien.page.chart import BOTTOM, LEFT, RIGHT, TOP, line_chart
 
 
 def test_points_and_ticks_stay_inside_the_axes():

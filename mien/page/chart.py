@@ -1,4 +1,4 @@
-"""Charts: numbers to positions in a small picture that the page's template draws as SVG."""
+"""Charts: numbers to positions in a small picture that a page's template draws as SVG."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,21 @@ class Chart(NamedTuple):
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     guide: bool = False
+
+
+class Bar(NamedTuple):
+    """A named share in [0, 1] with a note, and its interval where it has one."""
+
+    name: str
+    share: float | None
+    note: str
+    low: float | None = None
+    high: float | None = None
+
+
+def percent(value: float | None) -> str:
+    """Returns a share as a percentage with one decimal, a dash for null."""
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def line_chart(
