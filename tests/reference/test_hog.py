@@ -68,6 +68,13 @@ def test_adding_to_a_channel_or_multiplying_it_changes_nothing(random):
     torch.testing.assert_close(hog(pictures * factor + constant), hog(pictures), atol=1e-5, rtol=0)
 
 
+def test_pictures_taken_a_few_at_a_time_give_the_same_histograms(random, monkeypatch):
+    pictures = torch.from_numpy(random.integers(0, 256, (5, 3, 16, 16), dtype=np.uint8))
+    together = hog(pictures)
+    monkeypatch.setattr("mien.learn.hog._PIXELS_AT_ONCE", 2 * 3 * 16 * 16)
+    torch.testing.assert_close(hog(pictures), together, atol=1e-6, rtol=0)
+
+
 def test_a_patch_of_16_at_224_pixels_in_colour_has_108_targets():
     targets = patch_targets(hog(torch.randint(0, 256, (1, 3, 224, 224), generator=torch.manual_seed(0))), 2)
     assert targets.shape == (1, 196, 108)
