@@ -93,6 +93,7 @@ def compare(
     *,
     out: Path | None = None,
     data: Path | None = None,
+    baseline: str | None = None,
     label: str = "label",
     override: Overrides = None,
     budget: float | None = None,
@@ -104,9 +105,10 @@ def compare(
     A suite goes on where it stood. Start it once for each core or GPU: every process takes the next run that no other holds.
 
     Args:
-        what: A suite (SUITE.yaml), or two or more files of predictions, the first of which is the baseline.
+        what: A suite (SUITE.yaml), or two or more files of predictions; files NAME-s0, NAME-s1 … are the seeds of one method.
         out: Suite: folder of its runs, predictions and tables.
         data: Predictions: table with labels and votes.
+        baseline: Predictions: the method that all others are compared with; without it that of the first file.
         label: Predictions: column that counts as the truth.
         override: Suite: any value of all its recipes, such as --train.precision bf16-mixed.
         budget: Suite: epochs, in place of its own.
@@ -128,13 +130,10 @@ def compare(
         return
     from mien.data.table import SampleTable
     from mien.evaluate.comparison import tables, to_markdown
-    from mien.evaluate.paired import compare
-    from mien.predict.predictions import Predictions
+    from mien.evaluate.paired import compare, read_arms
 
     if data is None or len(what) < 2:
         raise RecipeError("compare: expected a suite with --out, or two or more files of predictions with --data TABLE.")
-    arms = {path.stem: {0: Predictions.read(path)} for path in what}
-    if len(arms) < len(what):
-        raise RecipeError("compare: two files of predictions have the same name. Rename one.")
-    found = compare(arms, SampleTable.read(data), what[0].stem, label=label)
-    print(found.to_json() if json else to_markdown(tables("Comparison", found)), end="")
+    arms = read_arms(what)
+    found = compare(arms, SampleTable.read(data), baseline or next(iter(arms)), label=label)
+    print(found.to_json() if json else to_markdown(tables("Comparison", found)), end="\n" if json else "")

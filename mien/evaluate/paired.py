@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from mien.data.table import SampleTable
-from mien.errors import TableError
+from mien.errors import TableError, did_you_mean
 from mien.evaluate import metrics
 from mien.evaluate.intervals import percentile_interval
 from mien.evaluate.number import Number
@@ -96,6 +98,22 @@ def mcnemar(here: np.ndarray, baseline: np.ndarray) -> McNemar:
     return McNemar(first, second, min(1.0, float(p)))
 
 
+def read_arms(paths: Sequence[Path]) -> dict[str, dict[int, Predictions]]:
+    """Returns the predictions in files by method and seed; a file NAME-s3 holds seed 3 of NAME, any other is a method alone.
+
+    Raises:
+        TableError: If a file cannot be read, or two hold the same method and seed.
+    """
+    arms: dict[str, dict[int, Predictions]] = {}
+    for path in paths:
+        found = re.fullmatch(r"(.+)-s(\d+)", path.stem)
+        name, seed = (found[1], int(found[2])) if found else (path.stem, 0)
+        if seed in arms.setdefault(name, {}):
+            raise TableError(f"predictions {path}: seed {seed} of {name} is there already. Rename one of the two files.")
+        arms[name][seed] = Predictions.read(path)
+    return arms
+
+
 def compare(
     arms: Mapping[str, Mapping[int, Predictions]],
     table: SampleTable,
@@ -119,8 +137,11 @@ def compare(
         replicates: Number of replicates, R.
 
     Raises:
-        TableError: If the predictions are not all of the same faces and classes, or do not belong to the table.
+        TableError: If the predictions are not all of the same faces and classes, do not belong to the table, or the baseline
+            is not among them.
     """
+    if baseline not in arms:
+        raise TableError(f"predictions: the baseline {baseline!r} is not among them. {did_you_mean(baseline, arms)}")
     files = {(name, number): each for name, runs in arms.items() for number, each in runs.items()}
     first_name, first = next(iter(files.items()))
     for key, predictions in files.items():

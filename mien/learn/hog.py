@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_PIXELS_AT_ONCE = 300_000  # measured on a core with 1 MB of second-level cache: half of it or twice as many are no quicker
+
 
 @torch.no_grad()
 def hog(images: Tensor, *, cell: int = 8, bins: int = 9) -> Tensor:
@@ -26,6 +28,9 @@ def hog(images: Tensor, *, cell: int = 8, bins: int = 9) -> Tensor:
     Differs:
         The direction's bin is found by comparing cotangents instead of an arc tangent: same bins.
     """
+    few = max(1, _PIXELS_AT_ONCE // images.shape[1:].numel())
+    if images.device.type == "cpu" and len(images) > few:  # 64 pictures of 224 × 224 in colour at once take six times as long
+        return torch.cat([hog(part, cell=cell, bins=bins) for part in torch.split(images, few)])
     padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect")
     smooth = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]  # (B, C, H, W + 2), Sobel's 1 2 1 down
     gx = smooth[..., :-2] - smooth[..., 2:]

@@ -8,7 +8,7 @@ from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.evaluate import evaluate
 from mien.evaluate.comparison import tables, to_html, to_latex, to_markdown
-from mien.evaluate.paired import COMPARED, compare, mcnemar
+from mien.evaluate.paired import COMPARED, compare, mcnemar, read_arms
 from mien.predict.predictions import Predictions
 
 CLASSES = ("calm", "glad", "sad")
@@ -131,3 +131,17 @@ def test_the_tables_say_what_was_published_and_what_was_not_measured(table, arms
     assert "| good | 0, 1, 2 |" in to_markdown(found)
     assert "Two &amp; a half_methods" in to_html(found, "t") and r"Two \& a half\_methods" in to_latex(found)
     assert json.loads(comparison.to_json())["arms"][1]["mcnemar"][0][2] == comparison.arms[1].mcnemar[0].p
+
+
+def test_files_are_methods_and_seeds_by_their_names(table, arms, tmp_path):
+    for name, seed in (("poor", 0), ("poor", 1), ("good", 2)):
+        arms[name][seed].write(tmp_path / f"{name}-s{seed}.parquet")
+    arms["other"][7].write(tmp_path / "other.parquet")
+    found = read_arms(sorted(tmp_path.iterdir()))
+    assert {name: list(runs) for name, runs in found.items()} == {"good": [2], "other": [0], "poor": [0, 1]}
+    (tmp_path / "again").mkdir()
+    arms["poor"][1].write(tmp_path / "again" / "poor-s1.parquet")
+    with pytest.raises(TableError, match="seed 1 of poor is there already"):
+        read_arms([tmp_path / "poor-s1.parquet", tmp_path / "again" / "poor-s1.parquet"])
+    with pytest.raises(TableError, match=r"baseline 'pore' is not among them\. Did you mean poor\?"):
+        compare(arms, table, "pore")
