@@ -255,8 +255,10 @@ class SampleTable:
         Raises:
             TableError: If there is no such column.
         """
-        position = {name: place for place, name in enumerate(self.classes)}
-        return np.fromiter((position.get(name, -1) for name in self.values(column)), np.int64, len(self))
+        if column not in self:
+            raise TableError(f"there is no column {column!r}. The table has: {', '.join(self.columns.column_names)}.")
+        places = pc.index_in(self.columns[column], value_set=pa.array(self.classes, pa.string()))
+        return np.asarray(pc.fill_null(places, -1), np.int64)
 
     # ------------------------------------------------------------------ changing: each returns a new table
 

@@ -40,7 +40,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @contextmanager
-def _quick_cpu() -> Iterator[None]:
+def quick_cpu() -> Iterator[None]:
     """Tiny numbers are zero (they cost a CPU most of its speed) and freed memory is kept (asking for it again costs 8 %).
 
     A thread takes the first over when it starts; the caller gets its own way back.
@@ -55,7 +55,7 @@ def _quick_cpu() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-@_quick_cpu()
+@quick_cpu()
 def train(
     recipe: Path | Recipe,
     overrides: Mapping[str, str] | None = None,

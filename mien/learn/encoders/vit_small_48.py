@@ -93,7 +93,7 @@ class _Block(nn.Module):
     def attend(self, tokens: Tensor) -> Tensor:
         """Returns multi-head self-attention of (B, L, D)."""
         qkv = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, L, D / heads)
-        mixed = attention(qkv[0], qkv[1], qkv[2])
+        mixed = attention(*qkv.unbind(0))
         return self.project(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _drop(self, branch: Tensor) -> Tensor:
