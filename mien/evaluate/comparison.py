@@ -70,13 +70,13 @@ def to_html(found: Sequence[TextTable], title: str) -> str:
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
         "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}table{border-collapse:collapse;margin:0 0 2rem}"
-        "th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
-        "th:first-child,td:first-child{text-align:left}main{overflow-x:auto}</style>",
+        "th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ddd}td{white-space:nowrap}"
+        "th:first-child,td:first-child{text-align:left}small{color:#666}main{overflow-x:auto}</style>",
         f"<main><h1>{html.escape(title)}</h1>",
     ]
     for table in found:
         header = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+        rows = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
         parts.append(f"<h2>{html.escape(table.title)}</h2><table><tr>{header}</tr>{rows}</table>")
     return "\n".join([*parts, f"<p>{html.escape(NOTE)}</p></main></html>\n"])
 
@@ -114,6 +114,12 @@ def _gap(number: Number, name: str) -> str:
 
 def _tests(arm: Arm) -> str:
     return ", ".join("< 0.001" if test.p < 0.001 else f"{test.p:.3f}" for test in arm.mcnemar)
+
+
+def _html(text: str) -> str:
+    """Returns a cell whose interval stands below its value."""
+    value, bracket, interval = html.escape(text).partition(" (")
+    return f"{value}<br><small>({interval}</small>" if bracket else value
 
 
 def _latex(text: str) -> str:

@@ -69,10 +69,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several methods on the same faces, one of them the baseline; `num_faces` is N."""
+    """Several methods on the same N = `num_faces` faces, one of them the baseline, if any."""
 
     arms: tuple[Arm, ...]
-    baseline: str
+    baseline: str | None
     num_faces: int
 
     def to_json(self) -> str:
@@ -117,7 +117,7 @@ def read_arms(paths: Sequence[Path]) -> dict[str, dict[int, Predictions]]:
 def compare(
     arms: Mapping[str, Mapping[int, Predictions]],
     table: SampleTable,
-    baseline: str,
+    baseline: str | None,
     *,
     label: str = "label",
     seed: int = 0,
@@ -131,7 +131,7 @@ def compare(
     Args:
         arms: Predictions by method and seed.
         table: Labels and votes.
-        baseline: One of the methods.
+        baseline: One of the methods; null leaves the differences out.
         label: The column that counts as the truth.
         seed: Seed of the bootstrap.
         replicates: Number of replicates, R.
@@ -140,7 +140,7 @@ def compare(
         TableError: If the predictions are not all of the same faces and classes, do not belong to the table, or the baseline
             is not among them.
     """
-    if baseline not in arms:
+    if baseline is not None and baseline not in arms:
         raise TableError(f"predictions: the baseline {baseline!r} is not among them. {did_you_mean(baseline, arms)}")
     files = {(name, number): each for name, runs in arms.items() for number, each in runs.items()}
     first_name, first = next(iter(files.items()))
@@ -154,10 +154,11 @@ def compare(
     found = []
     for name, runs in arms.items():
         seeds = tuple(sorted(runs))
-        common = tuple(number for number in seeds if number in arms[baseline] and name != baseline)
+        paired = baseline is not None and name != baseline
+        common = tuple(number for number in seeds if paired and number in arms[str(baseline)])
         own = {metric: np.stack([values[name, number][metric] for number in seeds]) for metric in COMPARED}  # (S, 1 + R)
         gaps = {
-            metric: np.stack([values[name, number][metric] - values[baseline, number][metric] for number in common])
+            metric: np.stack([values[name, number][metric] - values[str(baseline), number][metric] for number in common])
             for metric in COMPARED
             if common
         }
@@ -171,7 +172,7 @@ def compare(
                 _numbers(own, random, counts),
                 {metric: tuple(float(value) for value in each[:, 0]) for metric, each in own.items()},
                 _numbers(gaps, random, counts),
-                tuple(mcnemar(right[name, number], right[baseline, number]) for number in common),
+                tuple(mcnemar(right[name, number], right[str(baseline), number]) for number in common),
             )
         )
     return Comparison(tuple(found), baseline, len(rows))

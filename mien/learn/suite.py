@@ -269,11 +269,12 @@ def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
                 arms.setdefault(one.arm, {})[one.seed] = Predictions.read(path)
         names = dict.fromkeys([each.baseline, *each.arms])
         missing = [name for name in names if name not in arms]
-        if each.baseline in missing:
+        if not arms:
             found.append(TextTable(each.title, ("method", "numbers"), tuple((name, "not measured") for name in names)))
             continue
-        table = SampleTable.read(next(one.recipe.data.table for one in planned if one.arm == each.baseline))
-        comparison = compare({name: arms[name] for name in names if name in arms}, table, each.baseline)
+        table = SampleTable.read(next(one.recipe.data.table for one in planned if one.arm in arms))
+        measured = {name: arms[name] for name in names if name in arms}
+        comparison = compare(measured, table, each.baseline if each.baseline in arms else None)
         paper = {name: arm.paper for name, arm in suite.arms.items() if arm.paper}
         found += tables(each.title, comparison, paper=paper, missing=missing)
         numbers.append(comparison.to_json())

@@ -107,7 +107,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(suite: Callable, tmp_pat
     printed = capsys.readouterr()
     assert "first-s0 is being trained by another process" in printed.err and "partial-s0 waits for first-s0" in printed.err
     assert [each.name for each in (out / "runs").iterdir()] == ["one_hot-s0"]
-    assert "| partial | – | not measured |" in printed.out
+    assert "| partial | – | not measured |" in printed.out and "| one_hot | 0 |" in printed.out
 
 
 def test_a_dry_run_lists_what_would_be_trained_and_leaves_nothing(

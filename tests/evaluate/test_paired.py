@@ -106,6 +106,12 @@ def test_a_method_compared_with_itself_differs_by_nothing(table, arms):
     assert all(test == (0, 0, 1.0) for test in found.mcnemar)
 
 
+def test_without_a_baseline_there_are_levels_alone(table, arms):
+    found, beside = compare(arms, table, None, replicates=50), compare(arms, table, "poor", replicates=50)
+    assert [arm.by_seed for arm in found.arms] == [arm.by_seed for arm in beside.arms]
+    assert not any(arm.differences or arm.mcnemar for arm in found.arms) and len(tables("All", found)) == 1
+
+
 def test_predictions_of_other_faces_or_classes_are_refused_with_what_differs(table, arms):
     first = arms["poor"][0]
     fewer = first.of(table.samples[:-1])
