@@ -243,11 +243,14 @@ class SampleTable:
         Raises:
             TableError: If there is no such column.
         """
-        if column not in self:
-            raise TableError(f"there is no column {column!r}. The table has: {', '.join(self.columns.column_names)}.")
         out = np.empty(len(self), object)
-        out[:] = self.columns[column].to_pylist()
+        out[:] = self._column(column).to_pylist()
         return out
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        if name not in self:
+            raise TableError(f"there is no column {name!r}. The table has: {', '.join(self.columns.column_names)}.")
+        return self.columns[name]
 
     def labels(self, column: str = "label") -> np.ndarray:
         """Returns (N,) int64 positions in `classes`, -1 where the label is null.
@@ -255,9 +258,7 @@ class SampleTable:
         Raises:
             TableError: If there is no such column.
         """
-        if column not in self:
-            raise TableError(f"there is no column {column!r}. The table has: {', '.join(self.columns.column_names)}.")
-        places = pc.index_in(self.columns[column], value_set=pa.array(self.classes, pa.string()))
+        places = pc.index_in(self._column(column), value_set=pa.array(self.classes, pa.string()))
         return np.asarray(pc.fill_null(places, -1), np.int64)
 
     # ------------------------------------------------------------------ changing: each returns a new table

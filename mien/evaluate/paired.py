@@ -151,6 +151,7 @@ def compare(
     random = np.random.default_rng(seed)
     values = _replicates(faces, len(rows), random, replicates)
     counts = {metric: int(where.sum()) for metric, where in _counted(next(iter(faces.values()))).items()}
+    right = {key: (each.predicted == each.label)[each.label >= 0] for key, each in faces.items()}
     found = []
     for name, runs in arms.items():
         seeds = tuple(sorted(runs))
@@ -161,9 +162,6 @@ def compare(
             metric: np.stack([values[name, number][metric] - values[str(baseline), number][metric] for number in common])
             for metric in COMPARED
             if common
-        }
-        right = {
-            key: (each.predicted == each.label)[each.label >= 0] for key, each in faces.items() if key[0] in (name, baseline)
         }
         found.append(
             Arm(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, RunError, did_you_mean
 from mien.evaluate.comparison import TextTable, tables, to_html, to_latex, to_markdown
-from mien.evaluate.paired import compare
+from mien.evaluate.paired import compare, read_arms
 from mien.files import whole_file
 from mien.learn.run import Run
 from mien.learn.train import train
@@ -180,14 +180,13 @@ def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
         if (folder / "recipe.yaml").is_file():
             Run(folder).check_recipe(one.recipe)
     say(f"{len(chosen)} of {len(planned)} runs fit into {budget or suite.budget:g} epochs")
-    for one in _unfinished(chosen, out):
-        folder = out / "runs" / one.name
-        begun = (folder / "data.json").is_file()
-        train(one.recipe, out=folder, resume=begun, overwrite=not begun)
-        _collect(chosen, out)
-        write_tables(suite, planned, out)
     _collect(chosen, out)
     write_tables(suite, planned, out)
+    for one in _unfinished(chosen, out):
+        begun = _is_begun(out, one.name)
+        train(one.recipe, out=out / "runs" / one.name, resume=begun, overwrite=not begun)
+        _collect(chosen, out)
+        write_tables(suite, planned, out)
 
 
 def show_plan(path: Path, out: Path, overrides: Mapping[str, str] | None = None, *, budget: float | None = None) -> None:
@@ -198,7 +197,7 @@ def show_plan(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
     spent = 0.0
     for place, one in enumerate(planned):
         spent += one.cost
-        begun = "begun" if (out / "runs" / one.name / "data.json").is_file() else "waits"
+        begun = "begun" if _is_begun(out, one.name) else "waits"
         state = "beyond the budget" if place >= len(chosen) else "done" if _is_done(out, one.name) else begun
         print(f"{one.name:40} {one.cost:6g} epochs  {spent:7g} in all  {state}")
 
@@ -223,9 +222,8 @@ def _claim(suite: Suite, out: Path) -> None:
 
 def _unfinished(chosen: Sequence[Planned], out: Path) -> Iterator[Planned]:
     """Yields the next run that is not done, waits for no other and is held by no other process, until there is none."""
-    done = {one.name for one in chosen if (out / "runs" / one.name / "DONE").is_file()}
     (out / "locks").mkdir(exist_ok=True)
-    tried = set(done)
+    tried = {one.name for one in chosen if _is_done(out, one.name)}
     while waiting := [one for one in chosen if one.name not in tried and (one.after is None or _is_done(out, one.after))]:
         one = waiting[0]
         tried.add(one.name)
@@ -238,6 +236,10 @@ def _unfinished(chosen: Sequence[Planned], out: Path) -> Iterator[Planned]:
     for one in chosen:
         if one.name not in tried:
             say(f"{one.name} waits for {one.after}; run this command again when it is done")
+
+
+def _is_begun(out: Path, name: str) -> bool:
+    return (out / "runs" / name / "data.json").is_file()
 
 
 def _is_done(out: Path, name: str) -> bool:
@@ -259,22 +261,20 @@ def _collect(chosen: Sequence[Planned], out: Path) -> None:
 
 def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
     """Writes the tables of the predictions in `out/predictions` to report.{md,html,tex,json}."""
+    paths = [out / "predictions" / f"{one.name}.parquet" for one in planned]
+    measured = read_arms([path for path in paths if path.is_file()])
+    table_of = {one.arm: one.recipe.data.table for one in planned}
     found: list[TextTable] = []
     numbers: list[str] = []
     for each in suite.tables:
-        arms: dict[str, dict[int, Predictions]] = {}
-        for one in planned:
-            path = out / "predictions" / f"{one.name}.parquet"
-            if one.arm in {each.baseline, *each.arms} and path.is_file():
-                arms.setdefault(one.arm, {})[one.seed] = Predictions.read(path)
         names = dict.fromkeys([each.baseline, *each.arms])
+        arms = {name: measured[name] for name in names if name in measured}
         missing = [name for name in names if name not in arms]
         if not arms:
             found.append(TextTable(each.title, ("method", "numbers"), tuple((name, "not measured") for name in names)))
             continue
-        table = SampleTable.read(next(one.recipe.data.table for one in planned if one.arm in arms))
-        measured = {name: arms[name] for name in names if name in arms}
-        comparison = compare(measured, table, each.baseline if each.baseline in arms else None)
+        table = SampleTable.read(table_of[next(iter(arms))])
+        comparison = compare(arms, table, each.baseline if each.baseline in arms else None)
         paper = {name: arm.paper for name, arm in suite.arms.items() if arm.paper}
         found += tables(each.title, comparison, paper=paper, missing=missing)
         numbers.append(comparison.to_json())
