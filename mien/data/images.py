@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mien.data.table import SampleTable
 from mien.errors import ImageError
 
-MAX_PIXELS = 100_000_000  # not stated; ours: larger pictures are refused before they are decoded
+MAX_PIXELS = 89_000_000  # not stated; ours: larger pictures are refused before they are decoded; Pillow warns above 89.5 million
+MAX_BYTES = 500_000_000  # not stated; ours: no file larger than this is read
 
 Picture = Path | str | bytes | np.ndarray | Image.Image
 
@@ -33,18 +34,8 @@ def decode(
     Raises:
         ImageError: If it cannot be read, is larger than `MAX_PIXELS`, or the box lies outside.
     """
-    name = name or (str(picture) if isinstance(picture, Path | str) else "picture")
-    try:
-        image = _open(picture)
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(
-                f"{name}: {image.width} × {image.height} pixels. Expected at most {MAX_PIXELS:,}; shrink it first."
-            )
-        image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's plug-ins raise whatever their format's parser met
-        raise ImageError(f"{name}: not a readable picture ({type(error).__name__}: {error}). Remove or replace it.") from None
+    name = name or name_of(picture)
+    image = open_upright(picture, channels=channels, name=name)
     if box is not None and not (0 <= box[0] < box[2] <= image.width and 0 <= box[1] < box[3] <= image.height):
         raise ImageError(
             f"{name}: box {tuple(box)} is not inside {image.width} × {image.height}. Expected left, top, right, bottom."
@@ -58,13 +49,65 @@ def decode(
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def open_upright(picture: Picture, *, channels: int, name: str | None = None) -> Image.Image:
+    """Returns a picture as Pillow holds it: decoded, turned as its EXIF orientation says, grey or RGB, on white where clear.
+
+    Args:
+        picture: A path, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
+        channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
+        name: What to call the picture in an error.
+
+    Raises:
+        ImageError: If it is no picture, or not one, or larger than `MAX_PIXELS`; in one sentence.
+    """
+    name = name or name_of(picture)
+    try:
+        image = _open(picture)
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageError(f"{image.width} × {image.height} pixels. Expected at most {MAX_PIXELS:,}; shrink it first.")
+        # A photo with a small copy or a depth map beside it (MPO) is one photo; the frames of a film are not one answer.
+        if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+            raise ImageError(f"{frames} frames in one file. Expected one picture; save the frame that you mean.")
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):  # Pillow cuts 16 bits off at 255 instead of scaling them
+            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise ImageError(f"pixels of mode {image.mode} have no known range. Expected 8 or 16 bits; save it so.")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("L" if channels == 1 else "RGB")
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file. Check the path.") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture in any format that is read here. Save it as JPEG or PNG.") from None
+    except Exception as error:  # Pillow's plug-ins raise whatever their format's parser met
+        raise ImageError(f"{name}: not a readable picture ({type(error).__name__}: {error}). Remove or replace it.") from None
+
+
+def name_of(picture: Picture) -> str:
+    """Returns what to call a picture: its path, or just that."""
+    return str(picture) if isinstance(picture, Path | str) else "picture"
+
+
 def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8:
+            raise ImageError(f"an array of {picture.dtype}. Expected uint8, 0 to 255.")
         return Image.fromarray(picture)
-    stored = picture if isinstance(picture, bytes) else Path(picture).read_bytes()  # a broken picture leaves no open file
-    return Image.open(io.BytesIO(stored))
+    if not isinstance(picture, bytes):
+        if (size := Path(picture).stat().st_size) > MAX_BYTES:
+            raise ImageError(f"{size:,} bytes. Expected at most {MAX_BYTES:,}; shrink it first.")
+        picture = Path(picture).read_bytes()  # a broken picture leaves no open file
+    if not picture:
+        raise ImageError("an empty file. Remove or replace it.")
+    if picture[4:8] == b"ftyp" and b"hei" in picture[8:40]:  # the brands heic, heix …; ISO/IEC 23008-12
+        raise ImageError("HEIC, which is not read here. Save it as JPEG or PNG.")
+    return Image.open(io.BytesIO(picture))
 
 
 def load_images(

@@ -56,6 +56,7 @@ def finish(
     for split in ("select", "report"):
         if split in held_out:
             predictions = shipped.predict(table.in_split(getattr(recipe.data.splits, split)))  # broken pictures have a row too
+            predictions = replace(predictions, recipe=recipe.model_dump(mode="json"))
             predictions.write(run.folder / "predictions" / f"{split}.parquet", overwrite=True)
             if split == "report" and (recipe.data.label in table or table.votes is not None):
                 report = evaluate(predictions, table, label=recipe.data.label)

@@ -65,16 +65,7 @@ class Run:
         Raises:
             RunError: Naming the key that differs.
         """
-        before, now = (
-            _flat(Recipe.read(self.folder / "recipe.yaml").model_dump(mode="json")),
-            _flat(recipe.model_dump(mode="json")),
-        )
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                raise RunError(
-                    f"run {self.folder}: {key} was {before.get(key)!r} when it started and is {now.get(key)!r} now. "
-                    "Resume with the same recipe, or start a new run."
-                )
+        check_same(f"run {self.folder}", Recipe.read(self.folder / "recipe.yaml"), recipe)
 
     def check_samples(self, about: dict[str, Any]) -> None:
         """Checks that a run is continued with its own list of samples, and with the same pictures broken.
@@ -149,6 +140,21 @@ class Run:
 def _curve(epoch: int, samples: Sequence[str], classes: Sequence[str], probs: np.ndarray) -> dict[str, Any]:
     columns: dict[str, Any] = {"epoch": np.full(len(samples), epoch, np.int32), "sample": pa.array(samples, pa.string())}
     return columns | {f"prob_{name}": probs[:, place].astype(np.float16) for place, name in enumerate(classes)}
+
+
+def check_same(where: str, before: Recipe, now: Recipe) -> None:
+    """Checks that a recipe is the one that `where` was begun with.
+
+    Raises:
+        RunError: Naming the key that differs.
+    """
+    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise RunError(
+                f"{where}: {key} was {old.get(key)!r} when it started and is {new.get(key)!r} now. "
+                "Resume with the same recipe, or start a new run."
+            )
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mien.errors import RecipeError, RunError, did_you_mean
 from mien.evaluate.comparison import TextTable, tables, to_html, to_latex, to_markdown
 from mien.evaluate.paired import compare, read_arms
 from mien.files import whole_file
-from mien.learn.run import Run
+from mien.learn.run import Run, check_same
 from mien.learn.train import train
 from mien.log import say
 from mien.predict.predictions import Predictions
@@ -165,7 +165,7 @@ def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
     """Trains the runs of a suite that are affordable and not yet done, and writes the report after each.
 
     Several processes may work on one folder at once: each takes the next run that no other holds. Whatever was killed goes
-    on where it stood.
+    on where it stood. Of a run that ended elsewhere its file in `out/predictions` is enough.
 
     Raises:
         RecipeError: If the suite or one of its recipes cannot be used; before anything is trained.
@@ -176,9 +176,7 @@ def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
     chosen = affordable(planned, budget or suite.budget)
     _claim(suite, out)
     for one in planned:
-        folder = out / "runs" / one.name
-        if (folder / "recipe.yaml").is_file():
-            Run(folder).check_recipe(one.recipe)
+        _check_recipe(one, out)
     say(f"{len(chosen)} of {len(planned)} runs fit into {budget or suite.budget:g} epochs")
     _collect(chosen, out)
     write_tables(suite, planned, out)
@@ -194,11 +192,12 @@ def show_plan(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
     suite = Suite.read(path)
     planned = plan(suite, out, overrides or {})
     chosen = affordable(planned, budget or suite.budget)
+    done = _done(chosen, out)
     spent = 0.0
     for place, one in enumerate(planned):
         spent += one.cost
         begun = "begun" if _is_begun(out, one.name) else "waits"
-        state = "beyond the budget" if place >= len(chosen) else "done" if _is_done(out, one.name) else begun
+        state = "beyond the budget" if place >= len(chosen) else "done" if one.name in done else begun
         print(f"{one.name:40} {one.cost:6g} epochs  {spent:7g} in all  {state}")
 
 
@@ -213,17 +212,35 @@ def _claim(suite: Suite, out: Path) -> None:
         if (name := mark.read_text().strip()) != suite.name:
             raise RunError(f"{out} holds the results of the suite {name!r}, not of {suite.name!r}. Choose another --out.")
         return
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(each.name != "predictions" for each in out.iterdir()):
         raise RunError(f"{out} holds something that is no suite's results. Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(mark) as partial:
         partial.write_text(suite.name + "\n")
 
 
+def _check_recipe(one: Planned, out: Path) -> None:
+    """Checks that a run, or the predictions that are left of it, were made by the suite's present recipe.
+
+    Raises:
+        RunError: Naming the key that differs.
+    """
+    run, path = Run(out / "runs" / one.name), _predictions(out, one.name)
+    if (run.folder / "recipe.yaml").is_file():
+        run.check_recipe(one.recipe)
+    elif path.is_file():
+        content = Predictions.read(path).recipe
+        if content is None:
+            raise RunError(f"predictions {path} do not say which recipe made them. Remove the file to train {one.name} again.")
+        if one.after is not None and one.recipe.start is not None:  # the suite's folder may have had another name
+            content["start"]["encoder"] = one.recipe.start.encoder
+        check_same(f"predictions {path}", Recipe.from_dict(content), one.recipe)
+
+
 def _unfinished(chosen: Sequence[Planned], out: Path) -> Iterator[Planned]:
     """Yields the next run that is not done, waits for no other and is held by no other process, until there is none."""
     (out / "locks").mkdir(exist_ok=True)
-    tried = {one.name for one in chosen if _is_done(out, one.name)}
+    tried = _done(chosen, out)
     while waiting := [one for one in chosen if one.name not in tried and (one.after is None or _is_done(out, one.after))]:
         one = waiting[0]
         tried.add(one.name)
@@ -238,12 +255,24 @@ def _unfinished(chosen: Sequence[Planned], out: Path) -> Iterator[Planned]:
             say(f"{one.name} waits for {one.after}; run this command again when it is done")
 
 
+def _done(chosen: Sequence[Planned], out: Path) -> set[str]:
+    """Returns the runs that need no training: those that are done, and pre-trainings that nothing waits for any more."""
+    done = {one.name for one in chosen if _is_done(out, one.name)}
+    waited_for = {one.after for one in chosen if one.name not in done}
+    return done | {one.after for one in chosen if one.after is not None and one.after not in waited_for}
+
+
 def _is_begun(out: Path, name: str) -> bool:
     return (out / "runs" / name / "data.json").is_file()
 
 
 def _is_done(out: Path, name: str) -> bool:
-    return (out / "runs" / name / "DONE").is_file()
+    """Returns whether a run has ended; its predictions alone say so as well, wherever they were made."""
+    return (out / "runs" / name / "DONE").is_file() or _predictions(out, name).is_file()
+
+
+def _predictions(out: Path, name: str) -> Path:
+    return out / "predictions" / f"{name}.parquet"
 
 
 # ---------------------------------------------------------------------- reporting
@@ -252,7 +281,7 @@ def _is_done(out: Path, name: str) -> bool:
 def _collect(chosen: Sequence[Planned], out: Path) -> None:
     """Copies the predictions of finished runs, as float16, to where the tables read them."""
     for one in chosen:
-        path = out / "predictions" / f"{one.name}.parquet"
+        path = _predictions(out, one.name)
         if one.recipe.model.head is not None and _is_done(out, one.name) and not path.is_file():
             predictions = Predictions.read(out / "runs" / one.name / "predictions" / "report.parquet")
             path.parent.mkdir(exist_ok=True)
@@ -261,7 +290,7 @@ def _collect(chosen: Sequence[Planned], out: Path) -> None:
 
 def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
     """Writes the tables of the predictions in `out/predictions` to report.{md,html,tex,json}."""
-    paths = [out / "predictions" / f"{one.name}.parquet" for one in planned]
+    paths = [_predictions(out, one.name) for one in planned]
     measured = read_arms([path for path in paths if path.is_file()])
     table_of = {one.arm: one.recipe.data.table for one in planned}
     found: list[TextTable] = []

@@ -24,6 +24,11 @@ FORMAT_VERSION = 1
 # shares by 0.0005 · K; what is further away was no distribution before it was stored.
 SUM_TOLERANCE = 0.01
 
+TINY = 24  # pixels; not stated; ours: half the side that the smallest model sees
+
+# What there is one of for each face.
+_BY_FACE = ("samples", "probs", "label_sets", "status", "problems", "paths", "boxes", "points", "scores")
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -36,8 +41,13 @@ class Predictions:
         label_sets: (M, K) bool: the classes that cannot be ruled out at the model's conformal level; all false where
             `status` is not "ok", and null where the model has no level.
         status: M strings: "ok", or why there is no answer ("broken", "no face").
-        boxes: (M, 4) float32 left, top, right, bottom in pixels of the picture, NaN where none; or null.
+        boxes: (M, 4) float32 left, top, right, bottom in pixels of the upright picture, NaN where none; or null.
         model: Name or fingerprint of the model.
+        paths: M names of the pictures that the faces are in, or null where each sample is a picture of its own.
+        points: (M, 5, 2) float32 x, y of the eyes, the nose and the corners of the mouth, NaN where none; or null.
+        scores: (M,) float32 in [0, 1], how sure the detector is of a face, NaN where none; or null.
+        problems: M sentences that say what is wrong with a broken picture, null for the others; or null.
+        recipe: The resolved recipe of the training that made the model, where a training wrote these.
 
     Raises:
         TableError: If shapes do not fit, or an answer's probabilities are no distribution.
@@ -50,19 +60,29 @@ class Predictions:
     status: tuple[str, ...] = ()
     boxes: np.ndarray | None = None
     model: str | None = None
+    paths: tuple[str, ...] | None = None
+    points: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    problems: tuple[str | None, ...] | None = None
+    recipe: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.status:
             object.__setattr__(self, "status", ("ok",) * len(self.samples))
-        each = (len(self.samples), len(self.classes))
+        faces, classes = len(self.samples), len(self.classes)
         for name, found, expected in (
-            ("probabilities", self.probs.shape, each),
-            ("label sets", each if self.label_sets is None else self.label_sets.shape, each),
-            ("status", (len(self.status),), each[:1]),
-            ("boxes", (each[0], 4) if self.boxes is None else self.boxes.shape, (each[0], 4)),
+            ("probabilities", self.probs, (faces, classes)),
+            ("label sets", self.label_sets, (faces, classes)),
+            ("status", self.status, (faces,)),
+            ("problems", self.problems, (faces,)),
+            ("paths", self.paths, (faces,)),
+            ("boxes", self.boxes, (faces, 4)),
+            ("points", self.points, (faces, 5, 2)),
+            ("scores", self.scores, (faces,)),
         ):
-            if found != expected:
-                raise TableError(f"the shape of {name} is {found}. Expected {expected}.")
+            shape = (len(found),) if isinstance(found, tuple) else expected if found is None else found.shape
+            if shape != expected:
+                raise TableError(f"the shape of {name} is {shape}. Expected {expected}.")
         _check_probs(self)
 
     def __len__(self) -> int:
@@ -88,31 +108,61 @@ class Predictions:
         """(M,) bool: the label set holds more than one class; false without a level."""
         return self.label_sets.sum(1) > 1 if self.label_sets is not None else np.zeros(len(self), bool)
 
+    @property
+    def tiny(self) -> np.ndarray:
+        """(M,) bool: the box is less than `TINY` pixels wide or high, so that much of the face is guessed."""
+        if self.boxes is None:
+            return np.zeros(len(self), bool)
+        left, top, right, bottom = self.boxes.T
+        return np.asarray(np.minimum(right - left, bottom - top) < TINY)
+
+    def take(self, rows: np.ndarray) -> Predictions:
+        """Returns the predictions at `rows`, in that order."""
+        changes: dict[str, Any] = {}
+        for name in _BY_FACE:
+            value = getattr(self, name)
+            if value is not None:
+                changes[name] = tuple(value[row] for row in rows) if isinstance(value, tuple) else value[rows]
+        return replace(self, **changes)
+
     def of(self, samples: Collection[str]) -> Predictions:
         """Returns the predictions of some faces alone, in their present order."""
         inside = set(samples)
-        rows = [row for row, sample in enumerate(self.samples) if sample in inside]
-        return replace(
-            self,
-            samples=tuple(self.samples[row] for row in rows),
-            probs=self.probs[rows],
-            label_sets=None if self.label_sets is None else self.label_sets[rows],
-            status=tuple(self.status[row] for row in rows),
-            boxes=None if self.boxes is None else self.boxes[rows],
-        )
+        return self.take(np.array([row for row, sample in enumerate(self.samples) if sample in inside], int))
+
+    @classmethod
+    def join(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Returns one or more predictions of one model as one."""
+        changes: dict[str, Any] = {}
+        for name in _BY_FACE:
+            values = [getattr(part, name) for part in parts]
+            if values[0] is not None:
+                changes[name] = sum(values, ()) if isinstance(values[0], tuple) else np.concatenate(values)
+        return replace(parts[0], **changes)
 
     def to_arrow(self) -> pa.Table:
-        """Returns columns sample, status, label, ambiguous, label_set, box and one `prob_CLASS` per class."""
-        columns: dict[str, Any] = {
-            "sample": pa.array(self.samples, pa.string()),
-            "status": pa.array(self.status, pa.string()),
-            "label": pa.array(self.labels, pa.string()),
-        }
+        """Returns one column for each thing that is known of a face, and one `prob_CLASS` per class.
+
+        Columns are sample, status, label; then path, problem, ambiguous, label_set, box, tiny, points and score where there are
+        such.
+        """
+        columns: dict[str, Any] = {"sample": pa.array(self.samples, pa.string())}
+        if self.paths is not None:
+            columns["path"] = pa.array(self.paths, pa.string())
+        columns["status"] = pa.array(self.status, pa.string())
+        if self.problems is not None:
+            columns["problem"] = pa.array(self.problems, pa.string())
+        columns["label"] = pa.array(self.labels, pa.string())
         if self.label_sets is not None:
             columns["ambiguous"] = pa.array(self.ambiguous)
             columns["label_set"] = pa.array([_names(self.classes, row) for row in self.label_sets], pa.list_(pa.string()))
         if self.boxes is not None:
-            columns["box"] = pa.array([None if np.isnan(b).any() else b.tolist() for b in self.boxes], pa.list_(pa.float32()))
+            columns["box"] = pa.array(_rows(self.boxes), pa.list_(pa.float32()))
+            columns["tiny"] = pa.array(self.tiny)
+        if self.points is not None:
+            columns["points"] = pa.array(_rows(self.points), pa.list_(pa.list_(pa.float32())))
+        if self.scores is not None:
+            columns["score"] = pa.array(self.scores, pa.float32(), from_pandas=True)
         for place, name in enumerate(self.classes):
             columns[f"prob_{name}"] = pa.array(self.probs[:, place])
         return pa.table(columns)
@@ -137,7 +187,7 @@ class Predictions:
         path = Path(path)
         if path.exists() and not overwrite:
             raise TableError(f"predictions {path} exist. Choose another name or pass --overwrite.")
-        about = {"version": FORMAT_VERSION, "classes": self.classes, "model": self.model}
+        about = {"version": FORMAT_VERSION, "classes": self.classes, "model": self.model, "recipe": self.recipe}
         table = self.to_arrow()
         for place, name in enumerate(self.classes):
             column = self.probs[:, place].astype(np.float16 if half else np.float32)
@@ -163,15 +213,33 @@ class Predictions:
             samples, status = (tuple(table[name].to_pylist()) for name in ("sample", "status"))
         except (pa.ArrowInvalid, KeyError, OSError):
             raise TableError(f"predictions {path}: not a file of predictions. Make one with: mien predict …") from None
-        label_sets = None
-        if "label_set" in table.column_names:
-            sets = table["label_set"].to_pylist()
+        num_faces = len(samples)
+        columns = {name: table[name].to_pylist() for name in table.column_names if not name.startswith("prob_")}
+        label_sets = boxes = points = scores = None
+        if (sets := columns.get("label_set")) is not None:
             label_sets = np.array([[name in (row or ()) for name in classes] for row in sets], bool).reshape(probs.shape)
-        boxes = None
-        if "box" in table.column_names:
-            boxes = np.array([row or [np.nan] * 4 for row in table["box"].to_pylist()], np.float32).reshape(-1, 4)
+        if (rows := columns.get("box")) is not None:
+            boxes = np.array([row or [np.nan] * 4 for row in rows], np.float32).reshape(num_faces, 4)
+        if (rows := columns.get("points")) is not None:
+            points = np.array([row or [[np.nan] * 2] * 5 for row in rows], np.float32).reshape(num_faces, 5, 2)
+        if (rows := columns.get("score")) is not None:
+            scores = np.array([np.nan if one is None else one for one in rows], np.float32)
+        paths, problems = (tuple(columns[name]) if name in columns else None for name in ("path", "problem"))
         try:
-            return cls(samples, probs, classes, label_sets, status, boxes, about["model"])
+            return cls(
+                samples,
+                probs,
+                classes,
+                label_sets,
+                status,
+                boxes,
+                about["model"],
+                paths,
+                points,
+                scores,
+                problems,
+                about.get("recipe"),
+            )
         except TableError as error:
             raise TableError(f"predictions {path}: {error}") from None
 
@@ -194,3 +262,8 @@ def _check_probs(predictions: Predictions) -> None:
 
 def _names(classes: Sequence[str], row: np.ndarray) -> list[str]:
     return [name for name, inside in zip(classes, row, strict=True) if inside]
+
+
+def _rows(values: np.ndarray) -> list[Any]:
+    """Returns the rows of an array as lists, null where there is nothing."""
+    return [None if np.isnan(row).any() else row.tolist() for row in values]
