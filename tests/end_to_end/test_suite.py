@@ -1,6 +1,8 @@
 """A suite from its file to its tables: order of worth, budget, resuming, several processes, and what is refused."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,29 @@ def test_a_suite_killed_in_the_middle_of_a_run_goes_on_to_the_same_end(suite: Ca
     assert compare(path, tmp_path / "cut") == 0
     whole, cut = (Predictions.read(tmp_path / name / "predictions" / "one_hot-s0.parquet") for name in ("whole", "cut"))
     assert (whole.probs == cut.probs).all() and whole.samples == cut.samples
+
+
+def test_a_suite_goes_on_from_predictions_alone_if_they_say_that_its_recipe_made_them(
+    suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, out, new = suite(), tmp_path / "out", tmp_path / "elsewhere"
+    assert compare(path, out) == 0
+    shutil.copytree(out / "predictions", new / "predictions")
+    (new / "predictions" / "one_hot-s1.parquet").unlink()
+    capsys.readouterr()
+    assert compare(path, new, "--dry-run") == 0
+    states = [each.split()[-1] for each in capsys.readouterr().out.splitlines()]
+    assert states == ["done", "done", "done", "waits", "budget"]  # nothing waits for the pre-training any more
+    assert compare(path, new) == 0
+    assert [each.name for each in (new / "runs").iterdir()] == ["one_hot-s1"]
+    assert (new / "report.md").read_text() == (out / "report.md").read_text()
+
+    assert compare(path, new, "--train.batch_size", "8") == 2
+    assert "one_hot-s0.parquet: train.batch_size was" in capsys.readouterr().err
+    silent = new / "predictions" / "partial-s0.parquet"
+    replace(Predictions.read(silent), recipe=None).write(silent, overwrite=True)
+    assert compare(path, new) == 2
+    assert "partial-s0.parquet do not say which recipe made them. Remove the file" in capsys.readouterr().err
 
 
 def test_a_run_that_another_process_holds_is_left_to_it(suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

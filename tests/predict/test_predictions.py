@@ -14,6 +14,7 @@ from mien.errors import TableError
 from mien.predict.predictions import SUM_TOLERANCE, Predictions
 
 CLASSES = ("calm", "glad", "très triste")
+OPTIONAL = ("label_sets", "boxes", "model", "paths", "points", "scores", "problems", "recipe")
 
 
 @pytest.fixture
@@ -22,7 +23,22 @@ def predictions() -> Predictions:
     probs = np.array([[0.2, 0.7, 0.1], [np.nan] * 3, [0.45, 0.1, 0.45], [np.nan] * 3], np.float32)
     sets = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]], bool)
     boxes = np.array([[0, 0, 10, 12.5], [1, 2, 3, 4], [5, 5, 9, 9], [np.nan] * 4], np.float32)
-    return Predictions(("a", "b", "é", "d"), probs, CLASSES, sets, ("ok", "broken", "ok", "no face"), boxes, "model@3")
+    return Predictions(
+        ("a", "b", "é", "d"),
+        probs,
+        CLASSES,
+        sets,
+        ("ok", "broken", "ok", "no face"),
+        boxes,
+        "model@3",
+        paths=("a.jpg", "b.jpg", "a.jpg", "d.jpg"),
+        points=np.where(np.isnan(boxes[:, :1, None]), np.nan, np.arange(40, dtype=np.float32).reshape(4, 5, 2)).astype(
+            np.float32
+        ),
+        scores=np.array([0.9, 0.8, 1.0, np.nan], np.float32),
+        problems=(None, "b.jpg: an empty file.", None, None),
+        recipe={"train": {"epochs": 3}},
+    )
 
 
 def assert_equal(found: Predictions, expected: Predictions) -> None:
@@ -35,7 +51,7 @@ def assert_equal(found: Predictions, expected: Predictions) -> None:
 # ---------------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("without", [{}, {"label_sets": None}, {"boxes": None}, {"model": None}], ids=str)
+@pytest.mark.parametrize("without", [{}, *({name: None} for name in OPTIONAL)], ids=str)
 def test_predictions_are_read_as_they_were_written(predictions: Predictions, tmp_path: Path, without: dict) -> None:
     replace(predictions, **without).write(tmp_path / "new" / "p.parquet")
     assert_equal(Predictions.read(tmp_path / "new" / "p.parquet"), replace(predictions, **without))
@@ -124,6 +140,10 @@ def test_a_wrong_shape_is_refused(predictions: Predictions) -> None:
         ({"label_sets": predictions.label_sets[:, :2]}, r"label sets is \(4, 2\). Expected \(4, 3\)"),
         ({"status": ("ok",)}, r"status is \(1,\). Expected \(4,\)"),
         ({"boxes": predictions.boxes[:, :2]}, r"boxes is \(4, 2\). Expected \(4, 4\)"),
+        ({"points": predictions.points[:, :3]}, r"points is \(4, 3, 2\). Expected \(4, 5, 2\)"),
+        ({"scores": predictions.scores[:1]}, r"scores is \(1,\). Expected \(4,\)"),
+        ({"paths": ("a.jpg",)}, r"paths is \(1,\). Expected \(4,\)"),
+        ({"problems": (None,)}, r"problems is \(1,\). Expected \(4,\)"),
     ):
         with pytest.raises(TableError, match=message):
             replace(predictions, **changes)
@@ -198,8 +218,10 @@ def test_columns_hold_nulls_where_there_is_no_answer(predictions: Predictions) -
     assert found["label_set"].to_pylist() == [["glad"], [], ["calm", "très triste"], []]
     assert found["box"].to_pylist() == [[0, 0, 10, 12.5], [1, 2, 3, 4], [5, 5, 9, 9], None]
     assert [name for name in found.column_names if name.startswith("prob_")] == [f"prob_{name}" for name in CLASSES]
-    bare = replace(predictions, label_sets=None, boxes=None).to_arrow()
-    assert not {"ambiguous", "label_set", "box"} & set(bare.column_names)
+    assert found["points"].to_pylist()[3] is None and found["points"].to_pylist()[0][1] == [2, 3]
+    assert found["score"].to_pylist()[2:] == [1.0, None] and found["tiny"].to_pylist() == [True, True, True, False]
+    bare = replace(predictions, **dict.fromkeys(OPTIONAL)).to_arrow()
+    assert bare.column_names == ["sample", "status", "label", *(f"prob_{name}" for name in CLASSES)]
 
 
 def test_json_is_one_object_a_line_without_nan(predictions: Predictions) -> None:
@@ -225,16 +247,22 @@ def test_no_faces_are_predictions_too(tmp_path: Path) -> None:
     assert (found.ambiguous.shape, found.labels, found.to_json()) == ((0,), [], "")
 
 
-def test_the_predictions_of_some_faces_keep_their_order_and_all_their_columns():
-    whole = Predictions(
-        ("a", "b", "c"),
-        np.array([[0.5, 0.5], [np.nan, np.nan], [0.2, 0.8]], np.float32),
-        ("x", "z"),
-        np.array([[1, 1], [0, 0], [0, 1]], bool),
-        ("ok", "broken", "ok"),
-        np.arange(12, dtype=np.float32).reshape(3, 4),
-    )
-    part = whole.of({"c", "b"})
-    assert (part.samples, part.status, part.labels) == (("b", "c"), ("broken", "ok"), [None, "z"])
-    assert part.label_sets.tolist() == [[False, False], [False, True]]
-    assert part.boxes[1].tolist() == [8, 9, 10, 11]
+def test_the_predictions_of_some_faces_keep_their_order_and_all_their_columns(predictions: Predictions) -> None:
+    part = predictions.of({"d", "b"})
+    assert (part.samples, part.status, part.labels) == (("b", "d"), ("broken", "no face"), [None, None])
+    assert (part.paths, part.problems) == (("b.jpg", "d.jpg"), ("b.jpg: an empty file.", None))
+    assert part.boxes[0].tolist() == [1, 2, 3, 4] and part.points[0, 0].tolist() == [10, 11]
+    assert part.scores[0] == np.float32(0.8) and part.recipe == predictions.recipe
+
+
+@pytest.mark.parametrize("without", [(), OPTIONAL], ids=["all", "bare"])
+def test_parts_make_the_whole_again(predictions: Predictions, without: tuple[str, ...]) -> None:
+    whole = replace(predictions, **dict.fromkeys(without))
+    assert_equal(Predictions.join([whole.take(np.array(rows, int)) for rows in ([0], [], [1, 2, 3])]), whole)
+    assert whole.take(np.array([2, 0])).samples == ("é", "a")
+
+
+def test_a_face_is_tiny_by_its_shorter_side(predictions: Predictions) -> None:
+    boxes = np.array([[0, 0, 100, 23.5], [0, 0, 24, 24], [5, 5, 28, 90], [np.nan] * 4], np.float32)
+    assert replace(predictions, boxes=boxes).tiny.tolist() == [True, False, True, False]
+    assert not replace(predictions, boxes=None).tiny.any()
