@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mien.cli.app import Flag, Overrides, app, print_json, wrote
+from mien.cli.app import Flag, Overrides, app, print_json, refuse_existing, wrote
 from mien.errors import RecipeError
 
 
@@ -53,6 +53,24 @@ def train(
     train(recipe, dict(pair.split("=", 1) for pair in override or ()), out, resume=resume, dry_run=dry_run, overwrite=overwrite)
     if not dry_run and is_first_process():
         wrote(out)
+
+
+@app.command
+def export(model: Path, *, out: Path, half: Flag = False, overwrite: Flag = False) -> None:
+    """A model folder written anew, to be passed on: safetensors and ONNX, which must agree.
+
+    Args:
+        model: Model folder, or a finished run.
+        out: The new folder.
+        half: Store weights as float16: half the size, and as good as the same answers.
+        overwrite: Replace the folder's files.
+    """
+    from mien.learn.export import export_model
+
+    refuse_existing(out, overwrite)
+    config = export_model(model, out, half=half)
+    parity = config.parity or {}
+    wrote(out, f"largest difference between torch and ONNX {parity['difference']:.1g}, largest value {parity['largest']:.3g}")
 
 
 @app.command

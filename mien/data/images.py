@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mien.data.table import SampleTable
 from mien.errors import ImageError
 
-MAX_PIXELS = 89_000_000  # not stated; ours: larger pictures are refused before they are decoded; Pillow warns above 89.5 million
+MAX_PIXELS = 89_000_000  # larger pictures are refused before they are decoded; not stated; ours: Pillow warns from there on
 MAX_BYTES = 500_000_000  # not stated; ours: no file larger than this is read
 
 Picture = Path | str | bytes | np.ndarray | Image.Image

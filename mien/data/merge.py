@@ -56,6 +56,7 @@ def merge(
         " + ".join(_unite([table.source or name] for table, name in zip(tables, names, strict=True))),
         _join_licences(tables, names),
         (*steps, {"step": "merge", "faces": dict(zip(names, map(len, tables), strict=True))}),
+        tables[0].geometry if all(table.geometry == tables[0].geometry for table in tables) else None,
     )
 
 

@@ -38,6 +38,8 @@ class SampleTable:
         source: Name of the data set, for reports and cards.
         licence: Terms of images and labels; they travel with every model made from them.
         how: What was done to the table, in order, each entry with its parameters and counts.
+        geometry: How its faces were cut around a detector's box: the keywords of `mien.faces.crop.Geometry`; null where that
+            is not known. A model made from the table cuts photos in the same way.
     """
 
     columns: pa.Table
@@ -48,6 +50,7 @@ class SampleTable:
     source: str | None = None
     licence: str | None = None
     how: tuple[Mapping[str, Any], ...] = field(default=())
+    geometry: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -66,6 +69,7 @@ class SampleTable:
         source: str | None = None,
         licence: str | None = None,
         how: Sequence[Mapping[str, Any]] = (),
+        geometry: Mapping[str, Any] | None = None,
     ) -> SampleTable:
         """Returns a table from a mapping of column name to values.
 
@@ -84,6 +88,7 @@ class SampleTable:
             source,
             licence,
             tuple(how),
+            geometry,
         )
 
     @classmethod
@@ -176,6 +181,7 @@ class SampleTable:
                 about["source"],
                 about["licence"],
                 tuple(about["how"]),
+                about.get("geometry"),
             )
         except TableError as error:
             raise TableError(f"table {path}: {error}") from None
@@ -198,6 +204,7 @@ class SampleTable:
             "source": self.source,
             "licence": self.licence,
             "how": self.how,
+            "geometry": self.geometry,
         }
         columns = self.columns.replace_schema_metadata({b"mien": json.dumps(about).encode()})
         with whole_file(path) as partial:

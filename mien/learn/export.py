@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import safetensors.torch
 import torch
@@ -18,7 +20,11 @@ from mien.errors import WeightsError
 from mien.learn.model import FaceModel
 from mien.predict.model_folder import ModelConfig, check_file, read_config, sha256
 
+_FEW = 16  # numbers: smaller tensors are not worth a node of their own; not stated; ours
 TOLERANCE = 1e-4  # largest difference between ONNX and torch, times the largest logit where that exceeds 1
+# The same where ONNX holds weights as float16: those that the exporter has multiplied with a normalisation's are rounded again,
+# by up to 2⁻¹¹ each.
+HALF_TOLERANCE = 5e-3
 
 
 class _Shipped(nn.Module):
@@ -33,7 +39,9 @@ class _Shipped(nn.Module):
         return self.model(images).logits if self.model.head is not None else self.model.encode(images).pooled
 
 
-def write_model(folder: Path, model: FaceModel, config: ModelConfig, card: str, images: np.ndarray) -> ModelConfig:
+def write_model(
+    folder: Path, model: FaceModel, config: ModelConfig, card: str, images: np.ndarray, *, half: bool = False
+) -> ModelConfig:
     """Writes model.safetensors, model.onnx, config.json and README.md; returns the config with parity and hashes.
 
     Args:
@@ -42,18 +50,23 @@ def write_model(folder: Path, model: FaceModel, config: ModelConfig, card: str, 
         config: All that is known of the model but parity and hashes.
         card: Text of README.md.
         images: (M, C, H, W) uint8 faces on which ONNX must agree with torch, M ≥ 2.
+        half: Round weights to float16 and store them so, in both files: half the size; computing stays float32.
 
     Raises:
-        WeightsError: If ONNX and torch disagree by more than `TOLERANCE`.
+        WeightsError: If ONNX and torch disagree by more than `TOLERANCE`, or `HALF_TOLERANCE`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = model.cpu().eval()
-    _save_weights(folder / "model.safetensors", model.state_dict())
+    if half:
+        model = model.half().float()
+    weights = model.state_dict()
+    _save_weights(folder / "model.safetensors", _halves(weights) if half else weights)
     output = "logits" if model.head is not None else "pooled"
     _export(folder / "model.onnx", _Shipped(model), images[:2], output)
+    _tidy(folder / "model.onnx", half=half)
     config = replace(
         config,
-        parity=_parity(folder / "model.onnx", _Shipped(model), images, output),
+        parity=_parity(folder / "model.onnx", _Shipped(model), images, output, HALF_TOLERANCE if half else TOLERANCE),
         files={name: sha256(folder / name) for name in ("model.onnx", "model.safetensors")},
     )
     (folder / "README.md").write_text(card)
@@ -65,6 +78,28 @@ def _save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Writes safetensors that whoever may read the folder can read: the library keeps them to the writer."""
     safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
     path.chmod(0o644)
+
+
+def _halves(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
+def _tidy(path: Path, *, half: bool) -> None:
+    """Takes out of an ONNX file what the exporter wrote down of this machine: for each node, the lines of code it came from.
+
+    With `half`, weights are stored as float16, and the graph makes them float32 again, once, when it is opened.
+    """
+    stored = onnx.load(path)
+    graph = stored.graph
+    for part in (stored, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for tensor in list(graph.initializer):
+        if half and tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= _FEW:
+            name, stored_name = tensor.name, f"{tensor.name}_half"
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), stored_name))
+            graph.node.insert(0, onnx.helper.make_node("Cast", [stored_name], [name], to=onnx.TensorProto.FLOAT))
+    onnx.save(stored, path)
 
 
 def _export(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> None:
@@ -89,7 +124,7 @@ def _export(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> 
         noisy.setLevel(level)
 
 
-def _parity(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> dict[str, float]:
+def _parity(path: Path, shipped: nn.Module, images: np.ndarray, output: str, tolerance: float) -> dict[str, float]:
     """Returns the largest difference between ONNX and torch and the largest value, over batches of several sizes."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     difference = largest = 0.0
@@ -99,7 +134,7 @@ def _parity(path: Path, shipped: nn.Module, images: np.ndarray, output: str) -> 
         found = session.run([output], {"images": images[:count]})[0]
         difference = max(difference, float(np.abs(found - expected).max()))
         largest = max(largest, float(np.abs(expected).max()))
-    allowed = TOLERANCE * max(1.0, largest)
+    allowed = tolerance * max(1.0, largest)
     if not difference <= allowed:
         raise WeightsError(
             f"model {path.parent}: ONNX and torch differ by {difference:.2g}. Expected at most {allowed:.2g}; "
@@ -120,12 +155,29 @@ def write_start(folder: Path, out: Path) -> None:
     """
     model, config = read_model(folder)
     out.mkdir(parents=True, exist_ok=True)
-    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
-    _save_weights(out / "model.safetensors", halves)
+    _save_weights(out / "model.safetensors", _halves(model.state_dict()))
     source = folder / "model" if (folder / "model").is_dir() else folder
     (out / "README.md").write_text((source / "README.md").read_text())
     config = replace(config, files={"model.safetensors": sha256(out / "model.safetensors")})
     (out / "config.json").write_text(config.to_json())
+
+
+def export_model(folder: Path, out: Path, *, half: bool = False) -> ModelConfig:
+    """Writes a model folder anew, for those who pass it on; returns its config.
+
+    Args:
+        folder: A model folder, or a run that has finished one.
+        out: The new folder.
+        half: Store weights as float16.
+
+    Raises:
+        WeightsError: If `folder` is no model folder, or ONNX and torch disagree.
+    """
+    model, config = read_model(folder)
+    source = folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    shape = (64, config.channels, config.image_size, config.image_size)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return write_model(out, model, config, (source / "README.md").read_text(), noise, half=half)
 
 
 def read_model(folder: Path) -> tuple[FaceModel, ModelConfig]:

@@ -46,6 +46,7 @@ def finish(
         objective=recipe.objective.name,
         source=rows.table.source,
         licence=rows.table.licence,
+        geometry=None if rows.table.geometry is None else dict(rows.table.geometry),
         data={key: value for key, value in rows.about().items() if key not in ("samples", "how")},
     )
     device = torch.device("cpu")

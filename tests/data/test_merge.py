@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,12 @@ def test_licences_sources_and_history_travel_joined():
     assert merge([one, table("t", licence="research only")], ["1", "2"]).licence == "research only"
     assert merge([one, table("t")], ["1", "2"]).licence == "One: research only; 2: not stated"
     assert merge([table("s"), table("t")], ["1", "2"]).licence is None
+
+
+def test_how_faces_were_cut_stays_only_where_all_tables_share_it():
+    one, two = (replace(table(name), geometry={"margin": 1.2}) for name in "st")
+    assert merge([one, two], ["1", "2"]).geometry == {"margin": 1.2}
+    assert merge([one, table("t")], ["1", "2"]).geometry is None
 
 
 def test_the_label_rule_stays_only_where_all_tables_share_it():

@@ -41,6 +41,7 @@ def table(**changes):
         source="drawn",
         licence="none",
         how=[{"step": "import", "faces": 3}],
+        geometry={"margin": 1.2, "centre": [0.0, 0.1]},
     )
 
 

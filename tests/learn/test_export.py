@@ -1,5 +1,7 @@
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -8,7 +10,7 @@ import torch
 
 from mien.errors import WeightsError
 from mien.learn import export
-from mien.learn.export import TOLERANCE, read_model, write_model
+from mien.learn.export import TOLERANCE, export_model, read_model, write_model
 from mien.learn.model import FaceModel
 from mien.predict.model_folder import ModelConfig
 
@@ -93,3 +95,28 @@ def test_the_config_is_complete(shipped):
     content = json.loads((shipped[0] / "config.json").read_text())
     assert set(content["files"]) == {"model.onnx", "model.safetensors"}
     assert (shipped[0] / "README.md").read_text() == "# Card"
+
+
+def test_half_precision_halves_both_files_and_keeps_the_answers(shipped, tmp_path):
+    folder, _, config = shipped
+    half = export_model(folder, tmp_path / "half", half=True)
+    for name in ("model.onnx", "model.safetensors"):
+        assert (tmp_path / "half" / name).stat().st_size < 0.7 * (folder / name).stat().st_size
+    whole, rounded = (run_onnx(place, IMAGES)["logits"] for place in (folder, tmp_path / "half"))
+    assert 0 < np.abs(whole - rounded).max() < 0.01 * np.abs(whole).max()
+    torch_s = read_model(tmp_path / "half")[0].eval()(torch.from_numpy(IMAGES)).logits.detach().numpy()
+    np.testing.assert_allclose(rounded, torch_s, atol=1e-5)
+    assert replace(half, files=None, parity=None) == replace(config, files=None, parity=None)
+    assert (tmp_path / "half" / "README.md").read_text() == "# Card"
+
+
+def test_normalisations_that_the_exporter_folds_away_survive_the_rounding(tmp_path):
+    written(tmp_path / "whole", encoder={"name": "residual_48"}, head="linear")
+    half = export_model(tmp_path / "whole", tmp_path / "half", half=True)
+    assert half.parity["difference"] <= export.HALF_TOLERANCE * max(1, half.parity["largest"])
+    assert (tmp_path / "half" / "model.onnx").stat().st_size < 6.2e6 < (tmp_path / "whole" / "model.onnx").stat().st_size
+
+
+def test_a_shipped_network_says_nothing_of_the_machine_that_made_it(shipped):
+    stored = (shipped[0] / "model.onnx").read_bytes()
+    assert b".py" not in stored and str(Path(export.__file__).parents[2]).encode() not in stored
