@@ -24,6 +24,9 @@ def make_view(
     shift: float = 0.0,
     erase: float = 0.0,
     erase_area: tuple[float, float] = (0.02, 0.25),
+    soften: float = 0.0,
+    gamma: float = 1.0,
+    noise: float = 0.0,
     mirror: bool = False,
 ) -> Tensor:
     """Returns a randomly moved copy of a batch, (B, C, H, W) float32 in 0…255.
@@ -38,14 +41,27 @@ def make_view(
         shift: Largest shift to either side, as a share of the width.
         erase: Probability that one rectangle is painted over with a random grey.
         erase_area: Smallest and largest area of the rectangle, as a share of the image (SCN and EAC use 0.02 to 0.25).
+        soften: Largest share of a picture blurred over 5 × 5 pixels, as photos are that were small or out of focus.
+        gamma: Largest power, and the inverse of the smallest, that brightness is raised to, as in dark and in faded photos.
+        noise: Largest deviation of the noise added to each pixel, in grey levels, as from sensors and compression.
         mirror: Returns the mirror image of the same draw.
     """
-    draws = uniform(keys, stream, 11)  # (B, 11)
+    draws = uniform(keys, stream, 14)  # (B, 14)
     moved = images.float()
     if rotate or shift or tuple(scale) != (1.0, 1.0):
         moved = _move(moved, draws, flip, rotate, scale, shift)
     elif flip:
         moved = torch.where((draws[:, 0] < flip)[:, None, None, None], moved.flip(3), moved)
+    if soften:
+        share = (draws[:, 11] * soften)[:, None, None, None]
+        blurred = F.avg_pool2d(F.pad(moved, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+        moved = moved + share * (blurred - moved)
+    if gamma != 1.0:
+        power = torch.exp((draws[:, 12] * 2 - 1) * math.log(gamma))[:, None, None, None]
+        moved = 255 * (moved.clamp(0, 255) / 255) ** power
+    if noise:
+        spread = (draws[:, 13] * noise * math.sqrt(12))[:, None, None, None]  # a uniform number's deviation is 1/√12
+        moved = (moved + spread * (uniform(keys, f"{stream} noise", 1, *moved.shape[2:]) - 0.5)).clamp(0, 255)
     if erase:
         moved = _erase(moved, draws, erase, erase_area)
     return moved.flip(3) if mirror else moved

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class ModelConfig:
         level: Coverage that label sets aim at, or null.
         threshold: Smallest probability of a class in a label set, or null.
         calibrated_against: "votes" or "label", or null.
+        geometry: How a face is cut out of a photo around the detector's box: `margin`, `centre`, `upright`; null: by the box.
         objective: Name of the method that trained it.
         source: Data set.
         licence: Terms of the data, which travel with the model.
@@ -46,6 +47,7 @@ class ModelConfig:
     level: float | None = None
     threshold: float | None = None
     calibrated_against: str | None = None
+    geometry: dict[str, Any] | None = None
     objective: str | None = None
     source: str | None = None
     licence: str | None = None
@@ -69,15 +71,16 @@ def read_config(folder: Path) -> ModelConfig:
     if not path.is_file():
         raise WeightsError(f"model {folder}: there is no config.json. Expected a model folder, such as runs/NAME/model.")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         newer = content["format"] > FORMAT_VERSION
         known = {field.name for field in fields(ModelConfig)}
         config = ModelConfig(**{key: value for key, value in content.items() if key in known})
+        config = replace(config, classes=tuple(config.classes))
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"model {folder}: config.json cannot be read ({error}). Copy the folder again.") from None
     if newer:
         raise WeightsError(f"model {folder}: format {config.format}, this mien reads up to {FORMAT_VERSION}. Upgrade mien.")
-    return ModelConfig(**{**asdict(config), "classes": tuple(config.classes)})
+    return config
 
 
 def check_file(folder: Path, config: ModelConfig, name: str) -> Path:
@@ -99,4 +102,5 @@ def check_file(folder: Path, config: ModelConfig, name: str) -> Path:
 
 def sha256(path: Path) -> str:
     """Returns the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

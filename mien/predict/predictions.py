@@ -187,13 +187,17 @@ class Predictions:
         path = Path(path)
         if path.exists() and not overwrite:
             raise TableError(f"predictions {path} exist. Choose another name or pass --overwrite.")
+        with whole_file(path) as partial:
+            pq.write_table(self.to_stored(half=half), partial, compression="zstd")
+
+    def to_stored(self, *, half: bool = False) -> pa.Table:
+        """Returns `to_arrow()` with all that `read` needs besides; `half` makes probabilities float16."""
         about = {"version": FORMAT_VERSION, "classes": self.classes, "model": self.model, "recipe": self.recipe}
         table = self.to_arrow()
         for place, name in enumerate(self.classes):
             column = self.probs[:, place].astype(np.float16 if half else np.float32)
             table = table.set_column(table.schema.get_field_index(f"prob_{name}"), f"prob_{name}", pa.array(column))
-        with whole_file(path) as partial:
-            pq.write_table(table.replace_schema_metadata({b"mien": json.dumps(about).encode()}), partial, compression="zstd")
+        return table.replace_schema_metadata({b"mien": json.dumps(about).encode()})
 
     @classmethod
     def read(cls, path: Path | str) -> Predictions:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from mien.predict.label_sets import label_sets, softmax
 from mien.predict.model_folder import ModelConfig, check_file, read_config
 from mien.predict.predictions import Predictions
 
+if TYPE_CHECKING:
+    from mien.faces.detect import Detector
+
 BATCH_SIZE = 256  # not stated; ours: larger batches are no faster on a CPU
 _CHUNK = 4096  # faces decoded at a time, so that memory stays flat
 
@@ -22,20 +26,26 @@ Engine = Callable[[np.ndarray], np.ndarray]
 
 
 class Predictor:
-    """Answers for faces: decoded, shrunk, classified, calibrated, with label sets.
+    """Answers for faces: found, cut out, shrunk, classified, calibrated, with label sets.
 
     Args:
         config: What the model folder says.
         engine: A function from (B, C, H, W) uint8 to (B, K) logits.
         name: What to call the model in predictions.
+        detector: What finds faces in photos; null takes `MTCNN` with its defaults.
     """
 
-    def __init__(self, config: ModelConfig, engine: Engine, name: str) -> None:
-        self.config, self.engine, self.name = config, engine, name
+    def __init__(self, config: ModelConfig, engine: Engine, name: str, detector: Detector | None = None) -> None:
+        self.config, self.engine, self.name, self.detector = config, engine, name, detector
 
     @classmethod
     def load(
-        cls, folder: Path | str, *, threads: int | None = None, providers: Sequence[str] = ("CPUExecutionProvider",)
+        cls,
+        folder: Path | str,
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        detector: Detector | None = None,
     ) -> Predictor:
         """Returns a predictor for a model folder, run by ONNX Runtime.
 
@@ -43,6 +53,7 @@ class Predictor:
             folder: A model folder, or a run that has finished one.
             threads: Threads of ONNX Runtime; null leaves it the choice.
             providers: ONNX Runtime's execution providers, in order of preference.
+            detector: What finds faces in photos; null takes `MTCNN` with its defaults.
 
         Raises:
             WeightsError: If it is no model folder, a file is damaged, or it is a pre-training model.
@@ -61,44 +72,71 @@ class Predictor:
             options.intra_op_num_threads = threads
         path = check_file(folder, config, "model.onnx")
         session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-        return cls(config, lambda images: session.run(["logits"], {"images": images})[0], str(folder))
+        return cls(config, lambda images: session.run(["logits"], {"images": images})[0], str(folder), detector)
 
     def predict(
         self,
-        faces: SampleTable | Sequence[Picture],
+        pictures: SampleTable | Sequence[Picture],
         *,
         names: Sequence[str] | None = None,
+        cropped: bool = False,
+        boxes: Sequence[np.ndarray] | None = None,
+        points: Sequence[np.ndarray] | None = None,
+        largest: bool = False,
         done: Callable[[int], None] | None = None,
     ) -> Predictions:
-        """Returns what the model says about the faces of a table, or about pictures each of which is one face.
+        """Returns what the model says about the faces in photos, or about the faces of a table.
+
+        A photo has one row for each face, named `PHOTO#1`, `PHOTO#2`, … from the largest down; a photo without a face, or one
+        that cannot be read, has one row of its own name. A table has one row a face, whatever its pictures are.
 
         Args:
-            faces: A table, or paths, file bytes, (H, W) or (H, W, 3) uint8 arrays or Pillow images.
-            names: Ids of pictures; null takes the path, or the position.
-            done: Called with the number of faces done so far.
+            pictures: A table, or paths, file bytes, (H, W) or (H, W, 3) uint8 arrays or Pillow images.
+            names: What to call the photos; null takes the path, or the position.
+            cropped: Each picture is one face already: nothing is searched or cut, and a row has the picture's name.
+            boxes: For each photo its (F, 4) faces: left, top, right, bottom in pixels. Nothing is searched then.
+            points: For each photo the (F, 5, 2) points of these faces: eyes, nose, corners of the mouth.
+            largest: Only the largest face of each photo.
+            done: Called with the number of pictures done so far.
         """
-        chunks: list[np.ndarray] = []
-        if isinstance(faces, SampleTable):
-            samples, broken = faces.samples, set[str]()
-            for start in range(0, len(faces), _CHUNK):
-                part = faces.take(np.arange(start, min(start + _CHUNK, len(faces))))
-                images, failed = load_images(part, channels=self.config.channels, size=self.config.image_size)
-                broken |= failed.keys()
-                chunks.append(self.logits(images))
-                if done is not None:
-                    done(start + len(part))
-        else:
-            samples = list(names) if names is not None else [_name(face, place) for place, face in enumerate(faces)]
-            images, broken = self._decode(faces, samples)
-            chunks.append(self.logits(images))
-        logits = np.concatenate(chunks) if chunks else np.zeros((0, len(self.config.classes)), np.float32)
-        return self.from_logits(samples, logits, broken)
+        if isinstance(pictures, SampleTable):
+            return self._of_table(pictures, done)
+        names = names if names is not None else [_name(picture, place) for place, picture in enumerate(pictures)]
+        if cropped:
+            return self._of_crops(pictures, names, done)
+        from mien.faces.crop import Geometry
+        from mien.faces.detect import MTCNN
+        from mien.predict.photos import find_faces
 
-    def from_logits(self, samples: Sequence[str], logits: np.ndarray, broken: set[str] | None = None) -> Predictions:
-        """Returns calibrated predictions with label sets for (M, K) logits; those of `broken` samples do not count."""
+        if self.detector is None:
+            self.detector = MTCNN()
+        found = find_faces(
+            pictures,
+            names,
+            detector=self.detector,
+            geometry=Geometry(**self.config.geometry or {}),
+            channels=self.config.channels,
+            size=self.config.image_size,
+            boxes=boxes,
+            points=points,
+            largest=largest,
+            done=done,
+        )
+        answers = self.from_logits(found.samples, self.logits(found.images), status=found.status)
+        return replace(
+            answers,
+            paths=found.paths,
+            boxes=found.boxes,
+            points=found.points,
+            scores=found.scores,
+            problems=found.problems,
+        )
+
+    def from_logits(self, samples: Sequence[str], logits: np.ndarray, *, status: Sequence[str] | None = None) -> Predictions:
+        """Returns calibrated predictions with label sets for (M, K) logits; those whose status is not "ok" do not count."""
         probs = softmax(logits, self.config.temperature)
         sets = label_sets(probs, self.config.threshold) if self.config.threshold is not None else None
-        status = tuple("broken" if sample in (broken or ()) else "ok" for sample in samples)
+        status = tuple(status) if status is not None else ("ok",) * len(samples)
         failed = np.array([one != "ok" for one in status], bool)
         probs[failed] = np.nan
         if sets is not None:
@@ -110,16 +148,34 @@ class Predictor:
         parts = [self.engine(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.config.classes)), np.float32)
 
-    def _decode(self, faces: Sequence[Any], samples: Sequence[str]) -> tuple[np.ndarray, set[str]]:
+    def _of_table(self, table: SampleTable, done: Callable[[int], None] | None) -> Predictions:
+        chunks, broken = [np.zeros((0, len(self.config.classes)), np.float32)], dict[str, str]()
+        for start in range(0, len(table), _CHUNK):
+            part = table.take(np.arange(start, min(start + _CHUNK, len(table))))
+            images, failed = load_images(part, channels=self.config.channels, size=self.config.image_size)
+            broken |= failed
+            chunks.append(self.logits(images))
+            if done is not None:
+                done(start + len(part))
+        return self._with_broken(table.samples, np.concatenate(chunks), broken)
+
+    def _of_crops(self, pictures: Sequence[Picture], names: Sequence[str], done: Callable[[int], None] | None) -> Predictions:
         size, channels = self.config.image_size, self.config.channels
-        images, broken = np.zeros((len(faces), channels, size, size), np.uint8), set()
-        for row, face in enumerate(faces):
+        images, broken = np.zeros((len(pictures), channels, size, size), np.uint8), dict[str, str]()
+        for row, picture in enumerate(pictures):
             try:
-                images[row] = decode(face, channels=channels, size=size, name=samples[row])
-            except ImageError:
-                broken.add(samples[row])
-        return images, broken
+                images[row] = decode(picture, channels=channels, size=size, name=names[row])
+            except ImageError as error:
+                broken[names[row]] = str(error)
+            if done is not None:
+                done(row + 1)
+        return self._with_broken(names, self.logits(images), broken)
+
+    def _with_broken(self, names: Sequence[str], logits: np.ndarray, broken: Mapping[str, str]) -> Predictions:
+        status = ["broken" if name in broken else "ok" for name in names]
+        problems = tuple(broken.get(name) for name in names)
+        return replace(self.from_logits(names, logits, status=status), problems=problems)
 
 
-def _name(face: Any, place: int) -> str:
-    return str(face) if isinstance(face, Path | str) else f"face_{place:05d}"
+def _name(picture: Picture, place: int) -> str:
+    return str(picture) if isinstance(picture, Path | str) else f"picture_{place:05d}"

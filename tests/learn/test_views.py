@@ -9,7 +9,7 @@ from mien.learn.randomness import keys, uniform
 from mien.learn.views import check_views, make_view, make_views
 
 KEYS = keys(0, 0, torch.arange(200))
-ALL = {"flip": 0.5, "rotate": 30, "scale": [0.8, 1.3], "shift": 0.1, "erase": 0.7}
+ALL = {"flip": 0.5, "rotate": 30, "scale": [0.8, 1.3], "shift": 0.1, "erase": 0.7, "soften": 1.0, "gamma": 2.0, "noise": 20.0}
 
 
 @pytest.fixture
@@ -146,3 +146,28 @@ def test_a_value_of_the_wrong_type_and_a_magnification_of_zero_are_refused_by_ke
         check_views(("weak",), {"weak": {"flip": "often"}})
     with pytest.raises(RecipeError, match=r"views\.weak\.scale is \[0\.0, 1\.0\]"):
         check_views(("weak",), {"weak": {"scale": [0, 1]}})
+
+
+def test_softened_pictures_keep_their_brightness_and_lose_their_detail(images):
+    view = make_view(images, KEYS, "weak", soften=1.0)
+    detail = [(each[:, :, :, 1:] - each[:, :, :, :-1]).square().mean((1, 2, 3)) for each in (view, images.float())]
+    assert (detail[0] <= detail[1] * 1.001).all() and detail[0].mean() < 0.6 * detail[1].mean()
+    assert (view.mean((1, 2, 3)) - images.float().mean((1, 2, 3))).abs().max() < 8
+    flat = torch.full((200, 1, 16, 16), 77, dtype=torch.uint8)
+    torch.testing.assert_close(make_view(flat, KEYS, "weak", soften=1.0), flat.float())
+
+
+def test_gamma_darkens_as_often_as_it_brightens_and_keeps_black_and_white():
+    grey = torch.full((200, 1, 4, 4), 64, dtype=torch.uint8)
+    level = make_view(grey, KEYS, "weak", gamma=2.0)[:, 0, 0, 0]
+    assert 255 * (64 / 255) ** 2 - 0.1 <= level.min() < 25 and 110 < level.max() <= 255 * (64 / 255) ** 0.5 + 0.1
+    assert 70 < (level > 64).sum() < 130
+    ends = torch.tensor([0, 255], dtype=torch.uint8).repeat(200, 1, 4, 2)
+    assert torch.equal(make_view(ends, KEYS, "weak", gamma=2.0), ends.float())
+
+
+def test_noise_has_the_deviation_it_is_drawn_with():
+    grey = torch.full((200, 1, 32, 32), 128, dtype=torch.uint8)
+    deviation = make_view(grey, KEYS, "weak", noise=20.0).std((1, 2, 3))
+    drawn = 20 * uniform(KEYS, "weak", 14)[:, 13]
+    torch.testing.assert_close(deviation, drawn, rtol=0.1, atol=0.05)

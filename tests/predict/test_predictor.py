@@ -52,7 +52,7 @@ def test_logits_are_the_network_s_whatever_the_number_of_faces(predictor: Predic
 
 
 def test_answers_are_calibrated_and_have_a_label_set(predictor: Predictor, pictures: np.ndarray, matrix: np.ndarray) -> None:
-    found = predictor.predict(list(pictures))
+    found = predictor.predict(list(pictures), cropped=True)
     probs = expected(pictures, matrix)
     np.testing.assert_allclose(found.probs, probs, atol=1e-5)
     assert found.labels == [("calm", "glad", "sad")[place] for place in probs.argmax(1)]
@@ -64,7 +64,7 @@ def test_answers_are_calibrated_and_have_a_label_set(predictor: Predictor, pictu
 def test_without_a_threshold_there_are_no_label_sets(folder: Path, pictures: np.ndarray) -> None:
     content = json.loads((folder / "config.json").read_text()) | {"threshold": None}
     (folder / "config.json").write_text(json.dumps(content))
-    assert Predictor.load(folder).predict(list(pictures)).label_sets is None
+    assert Predictor.load(folder).predict(list(pictures), cropped=True).label_sets is None
 
 
 # ---------------------------------------------------------------------- whatever a face comes in
@@ -75,29 +75,37 @@ def test_a_face_has_the_same_answer_whichever_way_it_comes(predictor: Predictor,
     path.write_bytes(png(pictures[0]))
     colour = np.stack([pictures[0]] * 3, 2)
     ways = [path, str(path), path.read_bytes(), pictures[0], colour, Image.open(path), Image.fromarray(colour)]
-    found = predictor.predict(ways)
+    found = predictor.predict(ways, cropped=True)
     np.testing.assert_array_equal(found.probs, found.probs[:1].repeat(len(ways), 0))
-    assert found.samples == (str(path), str(path), "face_00002", "face_00003", "face_00004", "face_00005", "face_00006")
+    assert found.samples == (
+        str(path),
+        str(path),
+        "picture_00002",
+        "picture_00003",
+        "picture_00004",
+        "picture_00005",
+        "picture_00006",
+    )
     of_table = predictor.predict(table_of([png(pictures[0])]))
     np.testing.assert_array_equal(of_table.probs, found.probs[:1])
     assert of_table.samples == ("face 0",)
 
 
 def test_pictures_can_be_named(predictor: Predictor, pictures: np.ndarray) -> None:
-    assert predictor.predict(list(pictures[:2]), names=["ann", "bob"]).samples == ("ann", "bob")
+    assert predictor.predict(list(pictures[:2]), names=["ann", "bob"], cropped=True).samples == ("ann", "bob")
 
 
 def test_larger_pictures_are_shrunk_and_boxes_are_cut_out(predictor: Predictor, matrix: np.ndarray) -> None:
     picture = np.random.default_rng(2).integers(0, 256, (8, 8), np.uint8)
     whole = np.asarray(Image.fromarray(picture).resize((4, 4), Image.Resampling.BILINEAR, reducing_gap=2.0))
-    np.testing.assert_allclose(predictor.predict([picture]).probs, expected(whole[None], matrix), atol=1e-5)
+    np.testing.assert_allclose(predictor.predict([picture], cropped=True).probs, expected(whole[None], matrix), atol=1e-5)
     cut = predictor.predict(table_of([png(picture)] * 2, box=[(3, 1, 7, 5), None]))
     np.testing.assert_allclose(cut.probs, expected(np.stack([picture[1:5, 3:7], whole]), matrix), atol=1e-5)
 
 
 def test_no_faces_have_no_answers(predictor: Predictor) -> None:
-    for nothing in ([], table_of([])):
-        found = predictor.predict(nothing)
+    for nothing, how in (([], {"cropped": True}), (table_of([]), {}), ([], {})):
+        found = predictor.predict(nothing, **how)
         assert (len(found), found.probs.shape, found.label_sets.shape) == (0, (0, 3), (0, 3))
 
 
@@ -123,7 +131,7 @@ def test_a_broken_picture_has_no_answer_and_spoils_no_other(
 ) -> None:
     stored = [png(picture) for picture in pictures]
     stored[1], stored[4] = b"no picture", stored[4][:30]
-    found = predictor.predict(table_of(stored) if as_table else stored)
+    found = predictor.predict(table_of(stored)) if as_table else predictor.predict(stored, cropped=True)
     assert found.status == ("ok", "broken", "ok", "ok", "broken")
     assert np.isnan(found.probs[[1, 4]]).all() and not found.label_sets[[1, 4]].any()
     assert [found.labels[row] for row in (1, 4)] == [None, None] and not found.ambiguous[[1, 4]].any()
@@ -131,7 +139,7 @@ def test_a_broken_picture_has_no_answer_and_spoils_no_other(
 
 
 def test_a_file_that_is_not_there_is_broken(predictor: Predictor, tmp_path: Path) -> None:
-    assert predictor.predict([tmp_path / "nowhere.png"]).status == ("broken",)
+    assert predictor.predict([tmp_path / "nowhere.png"], cropped=True).status == ("broken",)
 
 
 # ---------------------------------------------------------------------- opening

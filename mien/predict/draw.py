@@ -1,0 +1,70 @@
+"""Photos with their faces framed and named."""
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mien.data.images import Picture, open_upright
+from mien.errors import RunError
+from mien.predict.predictions import Predictions
+
+_COLOURS = {False: (20, 110, 60), True: (176, 84, 0)}  # sure, ambiguous; both readable under white text
+
+
+def draw(picture: Picture, faces: Predictions) -> Image.Image:
+    """Returns a photo with a frame around each face and the classes of its label set above, the most probable first.
+
+    An ambiguous face has a frame of another colour.
+
+    Args:
+        picture: The photo.
+        faces: The predictions of its faces.
+    """
+    image = open_upright(picture, channels=3)
+    pen = ImageDraw.Draw(image)
+    stroke = max(1, round(min(image.size) / 300))
+    font = ImageFont.load_default(size=max(11, round(min(image.size) / 40)))
+    for row in np.flatnonzero(faces.answered):
+        if faces.boxes is None or np.isnan(faces.boxes[row]).any():
+            continue
+        left, top, right, bottom = (float(side) for side in faces.boxes[row])
+        colour = _COLOURS[bool(faces.ambiguous[row])]
+        pen.rectangle((left, top, right, bottom), outline=colour, width=stroke)
+        text = _text(faces, int(row))
+        _, _, width, height = pen.textbbox((0, 0), text, font=font)
+        # Above the frame, or inside where there is no room.
+        x = min(max(left, 0), max(0, image.width - width - 4))
+        y = top - height - 4 if top >= height + 4 else max(top, 0)
+        pen.rectangle((x, y, x + width + 4, y + height + 4), fill=colour)
+        pen.text((x + 2, y), text, fill="white", font=font)
+    return image
+
+
+def _text(faces: Predictions, row: int) -> str:
+    best = int(faces.positions[row])
+    text = f"{faces.classes[best]} {faces.probs[row, best]:.0%}"
+    if faces.label_sets is None:
+        return text
+    others = [k for k in np.argsort(-faces.probs[row]) if faces.label_sets[row, k] and k != best]
+    return " or ".join([text, *(faces.classes[k] for k in others)])
+
+
+def draw_all(faces: Predictions, folder: Path) -> None:
+    """Writes a drawn copy of each photo that has an answer into a folder, as PNG of the photo's name.
+
+    Raises:
+        RunError: If a copy of that name is there already: nothing is overwritten.
+    """
+    if faces.paths is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, rows in groupby(range(len(faces)), key=faces.paths.__getitem__):
+        mine = faces.take(np.array(list(rows)))
+        if not mine.answered.any():
+            continue
+        out = folder / f"{Path(path).stem}.png"
+        if out.exists():
+            raise RunError(f"{out} exists. Choose another folder for the drawn copies, or empty this one.")
+        draw(path, mine).save(out)
