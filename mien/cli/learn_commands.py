@@ -56,32 +56,34 @@ def train(
 
 
 @app.command
-def export(model: Path, *, out: Path, half: Flag = False, overwrite: Flag = False) -> None:
+def export(model: str, *, out: Path, half: Flag = False, trust_code: Flag = False, overwrite: Flag = False) -> None:
     """A model folder written anew, to be passed on: safetensors and ONNX, which must agree.
 
     Args:
-        model: Model folder, or a finished run.
+        model: Model folder, finished run, default, or OWNER/NAME of a pulled one.
         out: The new folder.
         half: Store weights as float16: half the size, and as good as the same answers.
+        trust_code: Import the module:Class that the model may name.
         overwrite: Replace the folder's files.
     """
     from mien.learn.export import export_model
 
     refuse_existing(out, overwrite)
-    config = export_model(model, out, half=half)
+    config = export_model(model, out, half=half, trust_code=trust_code)
     parity = config.parity or {}
     wrote(out, f"largest difference between torch and ONNX {parity['difference']:.1g}, largest value {parity['largest']:.3g}")
 
 
 @app.command
 def probe(
-    model: Path,
+    model: str,
     *,
     data: Path,
     root: Path | None = None,
     label: str = "label",
     untrained: Flag = False,
     device: str = "cpu",
+    trust_code: Flag = False,
     json: Flag = False,
 ) -> None:
     """Is the representation any good: nearest neighbours and a linear probe on frozen features.
@@ -89,19 +91,22 @@ def probe(
     Fitted on train, regularised by select, judged on report.
 
     Args:
-        model: Model folder or start, with a head or without.
+        model: Model folder or start, with a head or without; default, or OWNER/NAME of a pulled one.
         data: Table with labels.
         root: Folder of the images, where they moved.
         label: Column that counts as the truth.
         untrained: Probe the same architecture with random weights, for comparison.
         device: Where the features are computed, such as cuda.
+        trust_code: Import the module:Class that the model may name.
         json: Print everything as JSON.
     """
     from mien.data.table import SampleTable
     from mien.learn.probe import probe, show
     from mien.log import results
 
-    result = probe(model, SampleTable.read(data, root=root), label=label, untrained=untrained, device=device)
+    result = probe(
+        model, SampleTable.read(data, root=root), label=label, untrained=untrained, device=device, trust_code=trust_code
+    )
     print_json(result) if json else show(result, results())
 
 

@@ -10,15 +10,20 @@ from mien.learn.trainer import predict_logits
 from mien.predict.predictor import Predictor
 
 
-def load(folder: Path | str, device: torch.device | str = "cuda") -> Predictor:
-    """Returns a predictor for a model folder whose network runs on a torch device; all else is as in `Predictor.load`.
+def load(model: Path | str, device: torch.device | str = "cuda", *, trust_code: bool = False) -> Predictor:
+    """Returns a predictor whose network runs on a torch device; all else is as in `Predictor.load`.
+
+    Args:
+        model: What `resolve_model` takes.
+        device: Such as cuda or cuda:1.
+        trust_code: Import the `module:Class` that the model may name.
 
     Raises:
-        WeightsError: If it is no model folder, a file is damaged, or it is a pre-training model.
+        WeightsError: If there is no such model, a file is damaged, or it is a pre-training model.
     """
-    model, config = read_model(Path(folder))
+    network, config = read_model(model, trust_code=trust_code)
     if not config.classes:
-        raise WeightsError(f"model {folder}: a pre-training model, which has no classes. Train from it first.")
+        raise WeightsError(f"model {model}: a pre-training model, which has no classes. Train from it first.")
     place = torch.device(device)
-    model.to(place)
-    return Predictor(config, lambda images: predict_logits(model, images, place), str(folder))
+    network.to(place)
+    return Predictor(config, lambda images: predict_logits(network, images, place), str(model))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mien.errors import WeightsError
 from mien.learn.model import FaceModel
+from mien.predict.hub import resolve_model
 from mien.predict.model_folder import ModelConfig, check_file, read_config, sha256
 
 _FEW = 16  # numbers: smaller tensors are not worth a node of their own; not stated; ours
@@ -153,42 +154,61 @@ def write_start(folder: Path, out: Path) -> None:
     Raises:
         WeightsError: If `folder` is no model folder.
     """
-    model, config = read_model(folder)
+    weights, config = read_weights(folder)
     out.mkdir(parents=True, exist_ok=True)
-    _save_weights(out / "model.safetensors", _halves(model.state_dict()))
-    source = folder / "model" if (folder / "model").is_dir() else folder
-    (out / "README.md").write_text((source / "README.md").read_text())
+    _save_weights(out / "model.safetensors", _halves(weights))
+    (out / "README.md").write_text((resolve_model(folder) / "README.md").read_text())
     config = replace(config, files={"model.safetensors": sha256(out / "model.safetensors")})
     (out / "config.json").write_text(config.to_json())
 
 
-def export_model(folder: Path, out: Path, *, half: bool = False) -> ModelConfig:
+def export_model(model: str | Path, out: Path, *, half: bool = False, trust_code: bool = False) -> ModelConfig:
     """Writes a model folder anew, for those who pass it on; returns its config.
 
     Args:
-        folder: A model folder, or a run that has finished one.
+        model: What `resolve_model` takes.
         out: The new folder.
         half: Store weights as float16.
+        trust_code: Import the `module:Class` that the model may name.
 
     Raises:
-        WeightsError: If `folder` is no model folder, or ONNX and torch disagree.
+        WeightsError: If there is no such model, or ONNX and torch disagree.
     """
-    model, config = read_model(folder)
-    source = folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    network, config = read_model(model, trust_code=trust_code)
     shape = (64, config.channels, config.image_size, config.image_size)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return write_model(out, model, config, (source / "README.md").read_text(), noise, half=half)
+    return write_model(out, network, config, (resolve_model(model) / "README.md").read_text(), noise, half=half)
 
 
-def read_model(folder: Path) -> tuple[FaceModel, ModelConfig]:
-    """Returns the model of a folder in torch, and its config.
+def read_model(model: str | Path, *, trust_code: bool = False) -> tuple[FaceModel, ModelConfig]:
+    """Returns a model in torch, and its config.
+
+    Args:
+        model: What `resolve_model` takes.
+        trust_code: Import the `module:Class` that the model may name as its encoder or head: code that its folder chooses.
 
     Raises:
-        WeightsError: If it is no model folder or its weights are damaged.
+        WeightsError: If there is no such model, its weights are damaged, or it names code that is not trusted.
     """
-    folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    weights, config = read_weights(model)
+    for part in ("encoder", "head"):
+        name = (config.architecture.get(part) or {}).get("name", "")
+        if ":" in name and not trust_code:
+            raise WeightsError(
+                f"model {model}: its {part} is {name}, code outside mien. If you know it and trust it, pass --trust-code."
+            )
+    network = FaceModel.from_config(config.architecture)
+    network.load_state_dict(weights)
+    return network, config
+
+
+def read_weights(model: str | Path) -> tuple[dict[str, Tensor], ModelConfig]:
+    """Returns a model's tensors by name, float16 ones as float32, and its config; runs no code of the model.
+
+    Raises:
+        WeightsError: If there is no such model or its weights are damaged.
+    """
+    folder = resolve_model(model)
     config = read_config(folder)
-    weights = safetensors.torch.load_file(check_file(folder, config, "model.safetensors"))
-    model = FaceModel.from_config(config.architecture)
-    model.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()})
-    return model, config
+    stored = safetensors.torch.load_file(check_file(folder, config, "model.safetensors"))
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}, config

@@ -47,7 +47,13 @@ class _Part(NamedTuple):
 
 
 def probe(
-    folder: Path, table: SampleTable, *, label: str = "label", untrained: bool = False, device: str = "cpu"
+    folder: str | Path,
+    table: SampleTable,
+    *,
+    label: str = "label",
+    untrained: bool = False,
+    device: str = "cpu",
+    trust_code: bool = False,
 ) -> dict[str, Any]:
     """Returns how well frozen pooled features tell the labels, as plain values that JSON can hold.
 
@@ -60,11 +66,12 @@ def probe(
     `temperature`; `linear` with `penalty` and `select`, the cross-entropy by penalty. Both hold `numbers` with intervals.
 
     Args:
-        folder: A model folder, a start, or a run that has finished one; the head, if any, is not used.
+        folder: A model folder, a start, a run, or what else `resolve_model` takes; the head, if any, is not used.
         table: Faces with labels.
         label: The column that counts as the truth.
         untrained: Probe random weights (seed 0) of the same architecture.
         device: Where torch computes.
+        trust_code: Import the `module:Class` that the model may name.
 
     Source:
         Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018; Caron et al.,
@@ -75,7 +82,7 @@ def probe(
         WeightsError: If it is no model folder.
     """
     with torch.random.fork_rng(devices=[]):  # making a model draws its weights
-        model, config = read_model(folder)
+        model, config = read_model(folder, trust_code=trust_code)
         if untrained:
             torch.manual_seed(0)
             model = FaceModel.from_config(config.architecture)

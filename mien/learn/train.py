@@ -23,7 +23,7 @@ from mien.data.images import load_images
 from mien.data.table import SampleTable
 from mien.errors import ImageError, RecipeError, WeightsError
 from mien.learn.build import find, find_class
-from mien.learn.export import read_model
+from mien.learn.export import read_weights
 from mien.learn.loader import Faces, MicroBatch
 from mien.learn.model import FaceModel
 from mien.learn.objective import Objective, Progress
@@ -188,17 +188,17 @@ def start_from(model: FaceModel, start: Start) -> None:
     Raises:
         WeightsError: If the architectures differ; the message names the first tensor that does not fit.
     """
-    other, _ = read_model(start.encoder)
-    parts = [("encoder", model.encoder, other.encoder)] + ([("head", model.head, other.head)] if start.head else [])
-    for name, mine, theirs in parts:
-        if mine is None or theirs is None:
+    weights, _ = read_weights(start.encoder)
+    for part, mine in (("encoder", model.encoder), ("head", model.head)) if start.head else (("encoder", model.encoder),):
+        found = {key.removeprefix(f"{part}."): tensor for key, tensor in weights.items() if key.startswith(f"{part}.")}
+        if mine is None or not found:
             raise WeightsError(f"start {start.encoder}: there is no head to start from. Set start.head: false.")
-        wanted, found = mine.state_dict(), theirs.state_dict()
+        wanted = mine.state_dict()
         for key in sorted(wanted.keys() | found.keys()):
             shapes = [tuple(state[key].shape) if key in state else None for state in (wanted, found)]
             if shapes[0] != shapes[1]:
                 raise WeightsError(
-                    f"start {start.encoder}: {name}.{key} is {shapes[1]}, this recipe's is {shapes[0]}. "
+                    f"start {start.encoder}: {part}.{key} is {shapes[1]}, this recipe's is {shapes[0]}. "
                     "Use the same encoder, image size and patch as the start."
                 )
         mine.load_state_dict(found)

@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from mien.errors import WeightsError
 from mien.learn import export
-from mien.learn.export import TOLERANCE, export_model, read_model, write_model
+from mien.learn.export import TOLERANCE, export_model, read_model, read_weights, write_model
 from mien.learn.model import FaceModel
 from mien.predict.model_folder import ModelConfig
 
@@ -120,3 +121,20 @@ def test_normalisations_that_the_exporter_folds_away_survive_the_rounding(tmp_pa
 def test_a_shipped_network_says_nothing_of_the_machine_that_made_it(shipped):
     stored = (shipped[0] / "model.onnx").read_bytes()
     assert b".py" not in stored and str(Path(export.__file__).parents[2]).encode() not in stored
+
+
+def test_code_that_a_folder_names_is_not_imported_unless_it_is_trusted(shipped, tmp_path, monkeypatch):
+    (tmp_path / "outside_code.py").write_text(
+        "from mien.learn.encoders.vit_small_48 import ViTSmall48\nclass Mine(ViTSmall48): pass\nRAN = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = shutil.copytree(shipped[0], tmp_path / "model")
+    content = json.loads((folder / "config.json").read_text())
+    content["architecture"]["encoder"]["name"] = "outside_code:Mine"
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=r"its encoder is outside_code:Mine, code outside mien. .* pass --trust-code"):
+        read_model(folder)
+    weights, _ = read_weights(folder)  # a start needs no code
+    assert "outside_code" not in sys.modules
+    trusted, _ = read_model(folder, trust_code=True)
+    assert type(trusted.encoder).__name__ == "Mine" and weights.keys() == trusted.state_dict().keys()

@@ -1,7 +1,5 @@
 """Distillation: teachers say of the same view what they see; the votes have the rest."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -19,7 +17,7 @@ class Distillation(Objective):
     time without being learned by heart.
 
     Args:
-        teachers: Model folders, or finished runs, with the model's classes and picture size; none: soft labels.
+        teachers: Models with the classes and the picture size of this one, by whatever name; none: soft labels.
         share: Of the teachers in the target, in [0, 1]; the votes have the rest.
         temperature: Teachers' and the model's logits are divided by it where the two are compared; 1: as they are.
 
@@ -41,7 +39,7 @@ class Distillation(Objective):
         votes = data.votes[:, : len(data.classes)].float()  # (N, K)
         self.register_buffer("distribution", votes / votes.sum(1, keepdim=True))
         # In a list, so that neither checkpoints nor the optimizer hold what is read again at each start.
-        self._asked = [_read_teacher(Path(folder), model, data.classes) for folder in self.teachers]
+        self._asked = [_read_teacher(name, model, data.classes) for name in self.teachers]
 
     def forward(self, model: FaceModel, batch: Batch, progress: Progress) -> Loss:
         images = batch.views["weak"]
@@ -61,18 +59,18 @@ class Distillation(Objective):
         return torch.stack(probs).mean(0)
 
 
-def _read_teacher(folder: Path, model: FaceModel, classes: tuple[str, ...]) -> FaceModel:
+def _read_teacher(name: str, model: FaceModel, classes: tuple[str, ...]) -> FaceModel:
     """Returns a teacher in evaluation mode.
 
     Raises:
         RecipeError: If it has other classes, or pictures of another size.
     """
-    teacher, config = read_model(folder)
+    teacher, config = read_model(name)
     for what, found, expected in (
         ("the classes", config.classes, classes),
         ("pictures of size", config.image_size, model.config["image_size"]),
         ("channels", config.channels, model.config["channels"]),
     ):
         if found != expected:
-            raise RecipeError(f"objective.teachers {folder}: {what} {found}. Expected {expected}, as the model has.")
+            raise RecipeError(f"objective.teachers {name}: {what} {found}. Expected {expected}, as the model has.")
     return teacher.eval().requires_grad_(False)
