@@ -5,7 +5,8 @@ MienError
 ├── TableError     a table, its rows, labels, votes or candidate sets
 ├── ImageError     a picture that cannot be read
 ├── WeightsError   a model folder or a checkpoint
-└── RunError       a run folder: it exists, belongs to another recipe, or cannot go on
+├── RunError       a run folder: it exists, belongs to another recipe, or cannot go on
+└── GateError      a number under the least that was asked for
 
 A message says where it happened, what was expected and found, and what to do.
 """
@@ -48,6 +49,12 @@ class RunError(MienError):
     """A run folder that exists, belongs to another recipe, or cannot go on."""
 
     exit_code = 2
+
+
+class GateError(MienError):
+    """A number under the least that was asked for."""
+
+    exit_code = 4
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -279,34 +279,6 @@ def test_a_check_s_json_is_json_alone_and_its_code_says_whether_all_is_there(
     assert cli.main(["data", "check", "broken.parquet"]) == 3
 
 
-class Answering:
-    """A predictor that remembers which faces it was asked about."""
-
-    asked: list[str]
-
-    @classmethod
-    def load(cls, model: Path) -> "Answering":
-        return cls()
-
-    def predict(self, table: SampleTable, *, done: Callable[[int], None]) -> Predictions:
-        Answering.asked = table.samples
-        return predictions_for(table)
-
-
-def test_predict_asks_about_one_split_and_keeps_the_answers(
-    table: Path, replace: Callable, capsys: pytest.CaptureFixture
-) -> None:
-    replace("mien.predict.predictor", "Predictor", Answering)
-    tokens = ["predict", str(table), "--model", "model", "--out", "p.parquet"]
-    report = SampleTable.read(table).in_split("report").samples
-    assert cli.main(tokens) == 0
-    assert capsys.readouterr().out == f"wrote p.parquet: {len(report)} faces\n"
-    assert Answering.asked == report == list(Predictions.read("p.parquet").samples)
-    Answering.asked = []
-    assert cli.main(tokens) == 2
-    assert Answering.asked == [], "the model was asked although the answers could not be kept"
-
-
 def test_a_split_that_does_not_exist_is_refused(table: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["predict", str(table), "--model", "m", "--out", "p.parquet", "--split", "reprot"]) == 2
     assert "report" in capsys.readouterr().err
@@ -345,6 +317,20 @@ def test_evaluate_judges_one_split_of_the_predictions(table: Path, capsys: pytes
     tokens = ["evaluate", "p.parquet", "--data", str(table), "--label", "label_true", "--json"]
     assert cli.main([*tokens, "--split", "report"]) == 0
     assert json.loads(capsys.readouterr().out)["numbers"]["coverage"]["n"] == len(rows.in_split("report")) < 60
+
+
+class Answering:
+    """A predictor that remembers which faces it was asked about."""
+
+    asked: list[str]
+
+    @classmethod
+    def load(cls, model: Path) -> "Answering":
+        return cls()
+
+    def predict(self, table: SampleTable, *, done: Callable[[int], None]) -> Predictions:
+        Answering.asked = table.samples
+        return predictions_for(table)
 
 
 def test_evaluate_asks_a_model_about_the_report_split(table: Path, replace: Callable, capsys: pytest.CaptureFixture) -> None:

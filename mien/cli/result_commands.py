@@ -15,24 +15,62 @@ if TYPE_CHECKING:
 
 @app.command
 def predict(
-    table: Path, *, model: Path, out: Path, split: Split = "report", root: Path | None = None, overwrite: Flag = False
-) -> None:
-    """What a model says about the faces of a table.
+    pictures: list[Path],
+    *,
+    model: str = "default",
+    out: Path | None = None,
+    cropped: Flag = False,
+    largest: Flag = False,
+    min_face: int = 40,
+    draw: Path | None = None,
+    split: Split = "report",
+    root: Path | None = None,
+    resume: Flag = False,
+    overwrite: Flag = False,
+    json: Flag = False,
+) -> int:
+    """How people would describe the faces in pictures, with what cannot be ruled out.
 
     Args:
-        table: A table.
-        model: Model folder.
-        out: Parquet file of predictions to write.
-        split: Which faces.
-        root: Folder of the images, where they moved.
+        pictures: Pictures, folders and globs; or one table, whose rows are faces.
+        model: Model folder, OWNER/NAME of a pulled one, or default.
+        out: Write .parquet, .csv or .jsonl instead of printing.
+        cropped: Each picture is one face already.
+        largest: Only the largest face of each photo.
+        min_face: Smallest side of a face that is searched, in pixels.
+        draw: Folder for copies of the photos with their faces framed and named.
+        split: Which faces of a table.
+        root: Folder of a table's images, where they moved.
+        resume: Go on with what an interrupted call left.
         overwrite: Replace the file if it exists.
+        json: Print one JSON object a face.
     """
-    from mien.data.table import SampleTable
+    from mien.errors import ImageError
+    from mien.predict.ask import lines, predict
 
-    refuse_existing(out, overwrite)
-    predictions = _ask(model, SampleTable.read(table, root=root).in_split(split))
-    predictions.write(out, overwrite=overwrite)
-    wrote(out, f"{len(predictions):,} faces")
+    faces = broken = 0
+    for part in predict(
+        pictures,
+        model=model,
+        out=out,
+        cropped=cropped,
+        largest=largest,
+        min_face=min_face,
+        split=split,
+        root=root,
+        pictures=draw,
+        resume=resume,
+        overwrite=overwrite,
+    ):
+        faces += int(part.answered.sum())
+        broken += part.status.count("broken")
+        if out is None:
+            print(part.to_json() if json else "\n".join(lines(part)), flush=True)
+    if out is not None:
+        wrote(out, f"{faces:,} faces")
+    if broken:
+        print(f"mien: {broken:,} could not be read; their rows say why", file=sys.stderr)
+    return ImageError.exit_code if broken else 0
 
 
 @app.command
@@ -43,6 +81,10 @@ def evaluate(
     split: Split | None = None,
     root: Path | None = None,
     label: str = "label",
+    by: str | None = None,
+    common: Flag = False,
+    min_accuracy: float | None = None,
+    min_vote_accuracy: float | None = None,
     json: Flag = False,
     page: Path | None = None,
     run: list[Path] | None = None,
@@ -51,12 +93,18 @@ def evaluate(
 ) -> None:
     """Numbers with intervals, from predictions or from a model.
 
+    Faces found in photos are put beside those of the table by picture and overlap; a missed one is an error.
+
     Args:
         predictions: A file of predictions, or a model folder, which is then asked first.
         data: Table with labels and votes.
         split: Judge the faces of this split alone; a model without it is asked about report.
         root: Folder of the images, where they moved; a model and the faces on the page need them.
         label: Column that counts as the truth.
+        by: Column whose groups are judged as well, each with intervals.
+        common: Judge on the classes that model and table both have, without the faces that carry another label.
+        min_accuracy: Exit with code 4 where the accuracy, from 0 to 1, is lower.
+        min_vote_accuracy: The same for the vote accuracy.
         json: Print everything as JSON.
         page: Write one self-contained HTML page.
         run: Run whose curves and label weights the page shows as well; further ones are drawn beside its curves.
@@ -65,23 +113,23 @@ def evaluate(
     """
     from mien.data.table import SampleTable
     from mien.evaluate import evaluate, write_page
+    from mien.evaluate.gate import check_least, require
     from mien.log import results
     from mien.predict.predictions import Predictions
 
+    least = {"accuracy": min_accuracy, "vote_accuracy": min_vote_accuracy}
+    check_least(least)
     if page:
         refuse_existing(page, overwrite)
     table = SampleTable.read(data, root=root)
-    if predictions.is_dir():
-        found = _ask(predictions, table.in_split(split or "report"))
-    else:
-        found = Predictions.read(predictions)
-        found = found.of(table.in_split(split).samples) if split else found
-    report = evaluate(found, table, label=label)
+    found = _ask(predictions, table.in_split(split or "report")) if predictions.is_dir() else Predictions.read(predictions)
+    report = evaluate(found, table, split=split, label=label, by=by, common=common)
     print(report.to_json()) if json else report.show(results())
     if page:
         runs = run or []
         write_page(page, report, run=runs[0] if runs else None, beside=runs[1:], table=table, faces=faces)
         print(f"wrote {page}", file=sys.stderr if json else sys.stdout)
+    require(report, least)
 
 
 @app.command

@@ -19,6 +19,7 @@ METRICS = {
         "Vote accuracy, ceiling", "%", "with class votes", "the most that one answer a face could reach"
     ),
     "accuracy": Metric("Accuracy", "%", "with a label", "answers that are the label"),
+    "coverage": Metric("Coverage", "%", "predicted", "faces with an answer; the others count as errors"),
     "mean_class_accuracy": Metric("Mean class accuracy", "%", "with a label", "mean recall over the classes that occur"),
     "macro_f1": Metric("Macro F1", "%", "with a label", "mean F1 over the classes that occur as label or answer"),
     "accuracy_unanimous": Metric(
@@ -36,7 +37,6 @@ METRICS = {
         "answered, with class votes",
         "confidence against the answer's share of the votes; 0 is best",
     ),
-    "coverage": Metric("Coverage", "%", "predicted", "faces with an answer; the others count as errors above"),
     "label_set_size": Metric(
         "Label set size", "classes", "answered, with a label set", "classes that cannot be ruled out, on average"
     ),

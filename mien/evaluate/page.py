@@ -64,6 +64,7 @@ def write_page(
         metrics=METRICS,
         number_text=number_text,
         recall_bars=_recall_bars(report),
+        group_bars=_group_bars(report),
         confusion_shares=[[count / max(sum(row), 1) for count in row] for row in report.confusion],
         agreement_bars=_agreement_bars(report),
         reliability=_reliability(report),
@@ -87,6 +88,11 @@ def _recall_bars(report: Report) -> list[Bar]:
     return [
         Bar(one.name, one.recall.value, f"{one.count:,} faces", one.recall.low, one.recall.high) for one in report.per_class
     ]
+
+
+def _group_bars(report: Report) -> list[Bar]:
+    found = [(one, one.numbers["accuracy"]) for one in report.groups]
+    return [Bar(one.name, number.value, f"{one.count:,} faces", number.low, number.high) for one, number in found]
 
 
 def _agreement_bars(report: Report) -> list[Bar]:

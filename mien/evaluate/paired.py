@@ -15,8 +15,8 @@ from mien.data.table import SampleTable
 from mien.errors import TableError, did_you_mean
 from mien.evaluate import metrics
 from mien.evaluate.intervals import percentile_interval
+from mien.evaluate.join import Faces, faces_of, rows_of
 from mien.evaluate.number import Number
-from mien.evaluate.report import Faces, faces_of, rows_of
 from mien.predict.predictions import Predictions
 
 COMPARED = (

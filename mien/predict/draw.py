@@ -35,10 +35,10 @@ def draw(picture: Picture, faces: Predictions) -> Image.Image:
         text = _text(faces, int(row))
         _, _, width, height = pen.textbbox((0, 0), text, font=font)
         # Above the frame, or inside where there is no room.
-        x = min(max(left, 0), max(0, image.width - width - 4))
-        y = top - height - 4 if top >= height + 4 else max(top, 0)
-        pen.rectangle((x, y, x + width + 4, y + height + 4), fill=colour)
-        pen.text((x + 2, y), text, fill="white", font=font)
+        start = min(max(left, 0), max(0, image.width - width - 4))
+        above = top - height - 4 if top >= height + 4 else max(top, 0)
+        pen.rectangle((start, above, start + width + 4, above + height + 4), fill=colour)
+        pen.text((start + 2, above), text, fill="white", font=font)
     return image
 
 

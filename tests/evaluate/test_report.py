@@ -113,12 +113,6 @@ def test_a_face_predicted_twice_is_refused_by_its_id():
         evaluate(predictions, make_table())
 
 
-def test_a_class_that_the_table_lacks_is_refused_by_name():
-    predictions = dataclasses.replace(make_predictions(), classes=("calm", "gladd", "sad"))
-    with pytest.raises(TableError, match=r"'gladd' is not in the table\. Did you mean glad"):
-        evaluate(predictions, make_table())
-
-
 def test_no_predictions_are_refused():
     with pytest.raises(TableError, match="there are none"):
         evaluate(make_predictions(0), make_table())
