@@ -1,0 +1,37 @@
+"""Puts a suite's tables into results.md, between its markers: those rows that are measured.
+
+Run: .venv/bin/python docs/tables.py runs/tables/report.md
+"""
+
+import re
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results.md"
+START, END = "<!-- tables of the suite -->\n", "<!-- end -->\n"
+
+
+def tables(report: str) -> str:
+    """Returns the tables whose baseline is measured, without rows that are not, and without the papers' numbers."""
+    sections = dict(section.split("\n\n", 1) for section in re.split(r"^### ", report, flags=re.MULTILINE)[1:])
+    shown = []
+    for title, text in sections.items():
+        if not any(f"{title}: against" in other or (title == other and ": against" in title) for other in sections):
+            continue
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+        last = -1 if rows[0][-1] == "paper" else None
+        lines = ["| " + " | ".join(row[:last]) + " |" for row in rows if "not measured" not in row]
+        shown.append(f"### {title}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(shown)
+
+
+def main(report: Path) -> None:
+    """Rewrites results.md."""
+    text = RESULTS.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    RESULTS.write_text(f"{before}{START}\n{tables(report.read_text(encoding='utf-8'))}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
