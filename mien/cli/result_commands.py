@@ -22,6 +22,7 @@ def predict(
     cropped: Flag = False,
     largest: Flag = False,
     min_face: int = 40,
+    class_conditional: Flag = False,
     draw: Path | None = None,
     split: Split = "report",
     root: Path | None = None,
@@ -38,6 +39,7 @@ def predict(
         cropped: Each picture is one face already.
         largest: Only the largest face of each photo.
         min_face: Smallest side of a face that is searched, in pixels.
+        class_conditional: Label sets cover each class's own answers, not all answers taken together.
         draw: Folder for copies of the photos with their faces framed and named.
         split: Which faces of a table.
         root: Folder of a table's images, where they moved.
@@ -56,6 +58,7 @@ def predict(
         cropped=cropped,
         largest=largest,
         min_face=min_face,
+        class_conditional=class_conditional,
         split=split,
         root=root,
         pictures=draw,

@@ -17,7 +17,7 @@ from mien.learn.model import FaceModel
 from mien.learn.run import Run
 from mien.learn.trainer import EvaluationFaces, predict_logits
 from mien.learn.training_list import TrainingList
-from mien.predict.label_sets import fit_temperature, fit_threshold, softmax
+from mien.predict.label_sets import fit_class_thresholds, fit_temperature, fit_threshold, softmax
 from mien.predict.model_folder import ModelConfig
 from mien.predict.predictor import Predictor
 from mien.recipe import Recipe
@@ -75,8 +75,15 @@ def _calibrate(config: ModelConfig, faces: EvaluationFaces, logits: np.ndarray) 
     else:
         return config
     temperature = fit_temperature(logits[known], targets)
-    threshold = fit_threshold(softmax(logits[known], temperature), targets, LEVEL)
-    return replace(config, temperature=temperature, level=LEVEL, threshold=threshold, calibrated_against=against)
+    probs = softmax(logits[known], temperature)
+    return replace(
+        config,
+        temperature=temperature,
+        level=LEVEL,
+        threshold=fit_threshold(probs, targets, LEVEL),
+        class_thresholds=fit_class_thresholds(probs, targets, LEVEL),
+        calibrated_against=against,
+    )
 
 
 def _card(config: ModelConfig, best: dict[str, Any]) -> str:

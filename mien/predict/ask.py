@@ -28,6 +28,7 @@ def predict(
     cropped: bool = False,
     largest: bool = False,
     min_face: int = 40,
+    class_conditional: bool = False,
     split: str = "report",
     root: Path | None = None,
     pictures: Path | None = None,
@@ -43,6 +44,7 @@ def predict(
         cropped: Each picture is one face already.
         largest: Only the largest face of each photo.
         min_face: Smallest side of a face that is searched, in pixels.
+        class_conditional: Label sets cover each class's own answers, not all answers taken together.
         split: Which faces of a table.
         root: Folder of the table's images, where they moved.
         pictures: Folder for copies of the photos with their faces framed and named.
@@ -58,10 +60,11 @@ def predict(
         check_form(out)
         if out.exists() and not overwrite:
             raise RunError(f"{out} exists. Choose another name or pass --overwrite.")
-    predictor = Predictor.load(resolve_model(model), detector=MTCNN(min_face=min_face))
+    detector = MTCNN(min_face=min_face)
+    predictor = Predictor.load(resolve_model(model), detector=detector, class_conditional=class_conditional)
     ask, names = _work(predictor, inputs, cropped=cropped, largest=largest, split=split, root=root)
     about = {"model": (predictor.config.files or {})["model.onnx"], "pictures": names} | {
-        "options": [cropped, largest, min_face, split]
+        "options": [cropped, largest, min_face, class_conditional, split]
     }
     done = 0
     with Progress(len(names), "predict", "picture") as line:

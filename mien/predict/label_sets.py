@@ -1,5 +1,7 @@
 """Calibration and label sets: how sure a model is, and which classes cannot be ruled out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -49,17 +51,33 @@ def fit_threshold(probs: np.ndarray, targets: np.ndarray, level: float) -> float
     Source:
         Sadinle et al., Least Ambiguous Set-Valued Classifiers, JASA 2019.
     """
-    num_faces = len(probs)
-    # The face to come counts as the (M + 1)-th, with the worst score.
-    needed = level * (num_faces + 1)
+    # The face to come counts as one more, with the worst score.
+    needed = level * (targets.sum() + 1)
     order = np.argsort(-probs, axis=None, kind="stable")
     covered = np.cumsum(targets.reshape(-1)[order])
     enough = np.flatnonzero(covered >= needed - 1e-9)
     return float(probs.reshape(-1)[order[enough[0]]]) if len(enough) else 0.0
 
 
-def label_sets(probs: np.ndarray, threshold: float) -> np.ndarray:
-    """Returns (M, K) bool: the classes whose probability reaches the threshold, and always the most probable one."""
-    sets = probs >= threshold
+def fit_class_thresholds(probs: np.ndarray, targets: np.ndarray, level: float) -> list[float]:
+    """Returns for each class the smallest probability with which it is in the label set, so that its own answers are covered.
+
+    As `fit_threshold`, for each class among the answers that name it: an answer of that class is in the set with a probability
+    of at least `level`, however rare the class. One with too few answers to tell is in every set: its threshold is 0.
+
+    Args:
+        probs: (M, K) probabilities of faces that were not trained on.
+        targets: (M, K) rows that sum to 1.
+        level: Coverage within each class, in (0, 1).
+
+    Source:
+        Vovk, Conditional Validity of Inductive Conformal Predictors, ACML 2012 (label-conditional).
+    """
+    return [fit_threshold(probs[:, [k]], targets[:, [k]], level) for k in range(probs.shape[1])]
+
+
+def label_sets(probs: np.ndarray, threshold: float | Sequence[float]) -> np.ndarray:
+    """Returns (M, K) bool: the classes whose probability reaches the threshold, or their own; always the most probable one."""
+    sets = probs >= np.asarray(threshold)
     sets[np.arange(len(probs)), probs.argmax(1)] = True
     return sets

@@ -28,6 +28,7 @@ class ModelConfig:
         temperature: Logits are divided by it; 1 where nothing was fitted.
         level: Coverage that label sets aim at, or null.
         threshold: Smallest probability of a class in a label set, or null.
+        class_thresholds: The same for each class, so that each class's own answers are covered, or null.
         calibrated_against: "votes" or "label", or null.
         geometry: How a face is cut out of a photo around the detector's box: `margin`, `centre`, `upright`; null: by the box.
         objective: Name of the method that trained it.
@@ -46,6 +47,7 @@ class ModelConfig:
     temperature: float = 1.0
     level: float | None = None
     threshold: float | None = None
+    class_thresholds: list[float] | None = None
     calibrated_against: str | None = None
     geometry: dict[str, Any] | None = None
     objective: str | None = None

@@ -33,10 +33,21 @@ class Predictor:
         engine: A function from (B, C, H, W) uint8 to (B, K) logits.
         name: What to call the model in predictions.
         detector: What finds faces in photos; null takes `MTCNN` with its defaults.
+        class_conditional: Label sets cover each class's own answers at the level, not all answers taken together: larger
+            sets, in which rare classes are not forgotten.
     """
 
-    def __init__(self, config: ModelConfig, engine: Engine, name: str, detector: Detector | None = None) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        engine: Engine,
+        name: str,
+        detector: Detector | None = None,
+        *,
+        class_conditional: bool = False,
+    ) -> None:
         self.config, self.engine, self.name, self.detector = config, engine, name, detector
+        self.class_conditional = class_conditional
 
     @classmethod
     def load(
@@ -46,6 +57,7 @@ class Predictor:
         threads: int | None = None,
         providers: Sequence[str] = ("CPUExecutionProvider",),
         detector: Detector | None = None,
+        class_conditional: bool = False,
     ) -> Predictor:
         """Returns a predictor for a model folder, run by ONNX Runtime.
 
@@ -54,6 +66,7 @@ class Predictor:
             threads: Threads of ONNX Runtime; null leaves it the choice.
             providers: ONNX Runtime's execution providers, in order of preference.
             detector: What finds faces in photos; null takes `MTCNN` with its defaults.
+            class_conditional: Label sets cover each class's own answers at the level.
 
         Raises:
             WeightsError: If it is no model folder, a file is damaged, or it is a pre-training model.
@@ -67,12 +80,18 @@ class Predictor:
             raise WeightsError(
                 f"model {folder}: a pre-training model, which has no classes. Train from it first: start.encoder in a recipe."
             )
+        if class_conditional and config.class_thresholds is None:
+            raise WeightsError(f"model {folder}: it has no thresholds by class. Leave class-conditional label sets out.")
         options = onnxruntime.SessionOptions()
         if threads is not None:
             options.intra_op_num_threads = threads
         path = check_file(folder, config, "model.onnx")
         session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-        return cls(config, lambda images: session.run(["logits"], {"images": images})[0], str(folder), detector)
+
+        def engine(images: np.ndarray) -> np.ndarray:
+            return session.run(["logits"], {"images": images})[0]  # type: ignore[no-any-return]
+
+        return cls(config, engine, str(folder), detector, class_conditional=class_conditional)
 
     def predict(
         self,
@@ -135,7 +154,8 @@ class Predictor:
     def from_logits(self, samples: Sequence[str], logits: np.ndarray, *, status: Sequence[str] | None = None) -> Predictions:
         """Returns calibrated predictions with label sets for (M, K) logits; those whose status is not "ok" do not count."""
         probs = softmax(logits, self.config.temperature)
-        sets = label_sets(probs, self.config.threshold) if self.config.threshold is not None else None
+        threshold = self.config.class_thresholds if self.class_conditional else self.config.threshold
+        sets = label_sets(probs, threshold) if threshold is not None else None
         status = tuple(status) if status is not None else ("ok",) * len(samples)
         failed = np.array([one != "ok" for one in status], bool)
         probs[failed] = np.nan

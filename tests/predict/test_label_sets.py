@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mien.predict.label_sets import fit_temperature, fit_threshold, label_sets, softmax
+from mien.predict.label_sets import fit_class_thresholds, fit_temperature, fit_threshold, label_sets, softmax
 
 
 @pytest.fixture
@@ -112,3 +112,23 @@ def test_a_set_holds_the_classes_that_reach_the_threshold_and_always_the_most_pr
     probs = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.35, 0.25]])
     assert label_sets(probs, 0.3).tolist() == [[True, True, False], [False, False, True], [True, True, False]]
     assert label_sets(probs, 1.1).tolist() == [[True, False, False], [False, False, True], [True, False, False]]
+
+
+def test_class_thresholds_cover_the_answers_of_each_class_and_rare_ones_that_one_threshold_forgets(random):
+    level, covered, forgotten = 0.9, [], []
+    for _ in range(40):
+        # Class 2 has one face in twelve, and logits that speak against it.
+        truth = random.choice(3, 1200, p=[0.6, 0.32, 0.08])
+        logits = 2 * np.eye(3)[truth] + random.normal(0, 1, (1200, 3)) - [0, 0, 1.5]
+        probs, targets = softmax(logits), np.eye(3)[truth]
+        by_class = label_sets(probs[600:], fit_class_thresholds(probs[:600], targets[:600], level))
+        by_all = label_sets(probs[600:], fit_threshold(probs[:600], targets[:600], level))
+        rows = np.arange(600)
+        covered.append([by_class[rows, truth[600:]][truth[600:] == k].mean() for k in range(3)])
+        forgotten.append(by_all[rows, truth[600:]][truth[600:] == 2].mean())
+    assert (np.mean(covered, 0) > level - 0.02).all() and np.mean(forgotten) < 0.8
+
+
+def test_a_class_with_too_few_answers_to_tell_is_in_every_set():
+    probs, targets = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]), np.array([[1, 0], [1, 0], [0, 1]])
+    assert fit_class_thresholds(probs, targets, 0.9) == [0.0, 0.0]
