@@ -70,7 +70,7 @@ def write_model(
         parity=_parity(folder / "model.onnx", _Shipped(model), images, output, HALF_TOLERANCE if half else TOLERANCE),
         files={name: sha256(folder / name) for name in ("model.onnx", "model.safetensors")},
     )
-    (folder / "README.md").write_text(card)
+    (folder / "README.md").write_text(card, encoding="utf-8")
     (folder / "config.json").write_text(config.to_json())  # last: a folder with a config is complete
     return config
 
@@ -157,7 +157,7 @@ def write_start(folder: Path, out: Path) -> None:
     weights, config = read_weights(folder)
     out.mkdir(parents=True, exist_ok=True)
     _save_weights(out / "model.safetensors", _halves(weights))
-    (out / "README.md").write_text((resolve_model(folder) / "README.md").read_text())
+    (out / "README.md").write_text((resolve_model(folder) / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
     config = replace(config, files={"model.safetensors": sha256(out / "model.safetensors")})
     (out / "config.json").write_text(config.to_json())
 
@@ -177,7 +177,7 @@ def export_model(model: str | Path, out: Path, *, half: bool = False, trust_code
     network, config = read_model(model, trust_code=trust_code)
     shape = (64, config.channels, config.image_size, config.image_size)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return write_model(out, network, config, (resolve_model(model) / "README.md").read_text(), noise, half=half)
+    return write_model(out, network, config, (resolve_model(model) / "README.md").read_text(encoding="utf-8"), noise, half=half)
 
 
 def read_model(model: str | Path, *, trust_code: bool = False) -> tuple[FaceModel, ModelConfig]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ import torch
 from mien.data.table import SampleTable
 from mien.evaluate import evaluate, write_page
 from mien.learn import checkpoint
+from mien.learn.card import card
 from mien.learn.export import write_model
 from mien.learn.model import FaceModel
 from mien.learn.run import Run
@@ -52,7 +51,7 @@ def finish(
     device = torch.device("cpu")
     if "calibrate" in held_out:
         config = _calibrate(config, held_out["calibrate"], predict_logits(model, held_out["calibrate"].images, device))
-    config = write_model(run.folder / "model", model, config, _card(config, best), images[:64])
+    config = write_model(run.folder / "model", model, config, card(config, best), images[:64])
     shipped = Predictor(config, lambda faces: predict_logits(model, faces, device), f"{run.folder.name}@{best['epoch']}")
     for split in ("select", "report"):
         if split in held_out:
@@ -62,6 +61,7 @@ def finish(
             if split == "report" and (recipe.data.label in table or table.votes is not None):
                 report = evaluate(predictions, table, label=recipe.data.label)
                 run.write_text("report/report.json", report.to_json() + "\n")
+                run.write_text("model/README.md", card(config, best, report))
                 write_page(run.folder / "report" / "report.html", report, run=run.folder, table=table)
     run.write_json("DONE", {"epoch": best["epoch"], "chosen_by": best["by"], "score": best["score"]})
 
@@ -84,33 +84,3 @@ def _calibrate(config: ModelConfig, faces: EvaluationFaces, logits: np.ndarray) 
         class_thresholds=fit_class_thresholds(probs, targets, LEVEL),
         calibrated_against=against,
     )
-
-
-def _card(config: ModelConfig, best: dict[str, Any]) -> str:
-    """Returns the model card."""
-    data = config.data or {}
-    rule = f" (label rule: {data['label_rule']})" if config.classes and data.get("label_rule") else ""
-    chosen = "the last" if best["by"] == "last" else f"by {best['by']} on the select split"
-    lines = [
-        "# A model of perceived facial expressions" if config.classes else "# A pre-trained encoder of faces",
-        "",
-        "It estimates how people would describe the look of a face, not what a person feels. See RESPONSIBLE_USE.md of mien."
-        if config.classes
-        else "Trainings start from it; it has no classes, its output is a vector per face.",
-        "",
-        f"- Classes: {', '.join(config.classes) or 'none'}",
-        f"- Trained by: {config.objective}, on {data.get('num_samples'):,} faces of {config.source or 'a table'}{rule}",
-        f"- Chosen: epoch {best['epoch'] + 1}, {chosen}",
-        f"- Input: {config.image_size} × {config.image_size} pixels, {'grey' if config.channels == 1 else 'RGB'}, uint8",
-        f"- Calibrated against: {config.calibrated_against or 'nothing'}"
-        + (f"; label sets aim at a coverage of {config.level}" if config.level else ""),
-        f"- Licence of the data, which travels with the model: {config.licence or 'not stated'}",
-        "",
-        "Its quality is in the report of the run that made it: `mien evaluate`.",
-        "",
-        "```json",
-        json.dumps(config.architecture, indent=1),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)

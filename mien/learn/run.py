@@ -94,7 +94,7 @@ class Run:
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file whole."""
         with whole_file(self.folder / name) as partial:
-            partial.write_text(text)
+            partial.write_text(text, encoding="utf-8")
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file whole."""
@@ -118,7 +118,7 @@ class Run:
         """Drops metrics of steps after `step`: a killed run may have logged more than its checkpoint knows."""
         path = self.folder / "metrics.jsonl"
         if path.is_file():
-            whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+            whole = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             self.write_text("metrics.jsonl", "".join(f"{line}\n" for line in whole if json.loads(line)["step"] <= step))
 
     def write_curve(self, split: str, epoch: int, samples: Sequence[str], classes: Sequence[str], probs: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from mien.classes import FERPLUS
 from mien.data.readers import ferplus
 from mien.data.rules import apply_rule
 from mien.errors import TableError
+from mien.faces.crop import FER2013, Geometry
 
 VOTES = {
     "fer0000000": [4, 0, 0, 1, 3, 2, 0, 0, 0, 0],
@@ -56,6 +57,7 @@ def test_rows_carry_votes_paths_and_both_splits(root):
     assert table.classes == FERPLUS
     assert table.source == "FERPlus"
     assert "research" in table.licence and "MIT" in table.licence
+    assert Geometry(**table.geometry) == FER2013
 
 
 def test_labels_follow_the_rule_asked_for(root):
