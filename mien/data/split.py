@@ -1,4 +1,4 @@
-"""Cuts `select` and `calibrate` out of the training split: stratified, seeded, and never through a group."""
+"""Cuts `select`, `calibrate` and `report` out of the training split: stratified, seeded, and never through a group."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from mien.data.table import SampleTable
 from mien.errors import RecipeError, TableError
 
 
-def split(table: SampleTable, *, seed: int = 0, select: float = 0.08, calibrate: float = 0.08) -> SampleTable:
-    """Returns the table with some rows of `train` moved to `select` and `calibrate`.
+def split(
+    table: SampleTable, *, seed: int = 0, select: float = 0.08, calibrate: float = 0.08, report: float = 0.0
+) -> SampleTable:
+    """Returns the table with some rows of `train` moved to `select`, `calibrate` and `report`.
 
     Each label is cut in proportion (rows without a label are a stratum of their own), to within one row. What is chosen
     depends on the seed and the ids alone, so the order of the rows does not matter. Rows of one `group` stay together;
@@ -23,15 +25,18 @@ def split(table: SampleTable, *, seed: int = 0, select: float = 0.08, calibrate:
         seed: Another seed gives another choice.
         select: Share of the training rows that become `select`, in [0, 1]. 0.08: not stated; ours.
         calibrate: Share of the training rows that become `calibrate`, in [0, 1]. 0.08: not stated; ours.
+        report: Share of the training rows that become `report`, in [0, 1]; 0: the owner has one.
 
     Raises:
         RecipeError: If the shares leave nothing to train on.
-        TableError: If there are no training rows, or one of the two splits exists already.
+        TableError: If there are no training rows, or one of the splits exists already.
     """
-    if min(select, calibrate) < 0 or select + calibrate >= 1:
-        raise RecipeError(f"split: select {select} and calibrate {calibrate}. Expected shares ≥ 0 with a sum below 1.")
+    shares = {"select": select, "calibrate": calibrate, "report": report}
+    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
+        named = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+        raise RecipeError(f"split: {named}. Expected shares ≥ 0 with a sum below 1.")
     splits = table.splits.copy()
-    for name, share in (("select", select), ("calibrate", calibrate)):
+    for name, share in shares.items():
         if share and (splits == name).any():
             count = (splits == name).sum()
             raise TableError(f"split: {count} rows are in {name} already. Expected none: pass {name}=0 or the owner's table.")
@@ -42,14 +47,15 @@ def split(table: SampleTable, *, seed: int = 0, select: float = 0.08, calibrate:
         total = sum(len(rows) for _, rows in units)
         before = 0  # rows of this stratum that stand before the unit, in the order of the hash
         for _, rows in sorted(units, key=lambda unit: _hash(seed, unit[0])):
-            middle = before + len(rows) / 2
-            if middle < select * total:
-                splits[rows] = "select"
-            elif middle < (select + calibrate) * total:
-                splits[rows] = "calibrate"
+            middle, end = before + len(rows) / 2, 0.0
+            for name, share in shares.items():
+                end += share
+                if middle < end * total:
+                    splits[rows] = name
+                    break
             before += len(rows)
-    counts = {name: int((splits[train] == name).sum()) for name in ("train", "select", "calibrate")}
-    return table.with_column("split", splits, step="split", seed=seed, select=select, calibrate=calibrate, counts=counts)
+    counts = {name: int((splits[train] == name).sum()) for name in ("train", *(name for name in shares if shares[name]))}
+    return table.with_column("split", splits, step="split", seed=seed, **shares, counts=counts)
 
 
 def _strata(table: SampleTable, train: np.ndarray) -> dict[int, list[tuple[str, list[int]]]]:

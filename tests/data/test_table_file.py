@@ -162,11 +162,11 @@ def test_paths_are_relative_to_the_root_where_they_can_be(folder, tmp_path_facto
     assert all(table.image_path(row).is_file() for row in range(3))
 
 
-def test_select_and_calibrate_are_cut_only_where_the_file_has_neither(folder):
+def test_what_is_held_out_is_cut_only_where_the_file_holds_nothing_out(folder):
     rows = "".join(f"s{number},a.png,{CLASSES[number % 2]},%s\n" for number in range(50))
     header = "sample,path,label,split\n"
     cut = table_file.read(write(folder, header + rows.replace("%s", "train"))).splits
-    assert [(cut == name).sum() for name in ("train", "select", "calibrate")] == [42, 4, 4]
+    assert [(cut == name).sum() for name in ("train", "select", "calibrate", "report")] == [34, 4, 4, 8]
     own = write(folder, header + rows.replace("%s", "train", 40).replace("%s", "select"))
     assert (table_file.read(own).splits == "train").sum() == 40
 
