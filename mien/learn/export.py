@@ -192,8 +192,9 @@ def read_model(model: str | Path, *, trust_code: bool = False) -> tuple[FaceMode
     """
     weights, config = read_weights(model)
     for part in ("encoder", "head"):
-        name = (config.architecture.get(part) or {}).get("name", "")
-        if ":" in name and not trust_code:
+        named = config.architecture.get(part)
+        name = named["name"] if isinstance(named, dict) else named  # a name may stand alone
+        if name is not None and ":" in name and not trust_code:
             raise WeightsError(
                 f"model {model}: its {part} is {name}, code outside mien. If you know it and trust it, pass --trust-code."
             )
