@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mien
 from mien.errors import MienError
+from mien.files import cache_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,9 +133,10 @@ def _file(path: Path) -> str | None:
 
 
 def _caches() -> dict[str, dict[str, Any]]:
-    """Returns folder and size of the caches of the libraries that download weights; mien itself keeps none."""
+    """Returns folder and size of the caches for weights that are downloaded when asked: mien's and those of libraries."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folders = {
+        "mien": cache_folder(),
         "huggingface": Path(os.environ.get("HF_HOME") or cache / "huggingface"),
         "torch": Path(os.environ.get("TORCH_HOME") or cache / "torch"),
     }

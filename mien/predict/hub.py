@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from mien.errors import MienError, RecipeError, WeightsError
-from mien.files import whole_file
+from mien.files import cache_folder, whole_file
 from mien.predict.model_folder import ModelConfig, check_file, read_config
 
 DEFAULT_FOLDER = Path(__file__).parents[1] / "weights"
@@ -114,17 +114,6 @@ def pull(name: str, *, offline: bool = False) -> Path:
     return folder
 
 
-def cache_folder() -> Path:
-    """Returns where mien keeps what it downloads: MIEN_HOME, or a folder in the platform's place for caches."""
-    if home := os.environ.get("MIEN_HOME"):
-        return Path(home)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "mien"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "mien"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mien"
-
-
 def models_folder() -> Path:
     """Returns where pulled models lie, as OWNER/NAME/COMMIT."""
     return cache_folder() / "models"
@@ -186,10 +175,9 @@ def _download(name: str, repository: str, commit: str, folder: Path) -> None:
 
 @contextmanager
 def client(name: str) -> Iterator[ModuleType]:
-    """Yields huggingface_hub, with its telemetry off; its errors become one sentence about the model."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # both are read when it is imported
+    """Yields huggingface_hub; its errors become one sentence about the model."""
     if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when it is imported
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
