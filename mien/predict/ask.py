@@ -102,7 +102,8 @@ def lines(predictions: Predictions) -> Iterator[str]:
         place = predictions.positions[row]
         if place < 0:
             problem = predictions.problems[row] if predictions.problems else None
-            yield f"{sample:{width}}  {problem or predictions.status[row]}"
+            path = predictions.paths[row] if predictions.paths else sample
+            yield f"{sample:{width}}  {problem.removeprefix(f'{path}: ') if problem else predictions.status[row]}"
             continue
         text = f"{sample:{width}}  {predictions.classes[place]} {predictions.probs[row, place]:.0%}"
         if predictions.label_sets is not None:
