@@ -14,8 +14,7 @@ from mien.faces.find import find_pictures
 from mien.log import Progress
 from mien.predict.draw import draw_all
 from mien.predict.formats import check_form
-from mien.predict.hub import resolve_model
-from mien.predict.parts import PART, predict_in_parts
+from mien.predict.parts import PART, predict_in_parts, ranges
 from mien.predict.predictions import Predictions
 from mien.predict.predictor import Predictor
 
@@ -61,22 +60,21 @@ def predict(
         if out.exists() and not overwrite:
             raise RunError(f"{out} exists. Choose another name or pass --overwrite.")
     detector = MTCNN(min_face=min_face)
-    predictor = Predictor.load(resolve_model(model), detector=detector, class_conditional=class_conditional)
+    predictor = Predictor.load(model, detector=detector, class_conditional=class_conditional)
     ask, names = _work(predictor, inputs, cropped=cropped, largest=largest, split=split, root=root)
-    about = {"model": (predictor.config.files or {})["model.onnx"], "pictures": names} | {
-        "options": [cropped, largest, min_face, class_conditional, split]
+    about = {
+        "model": (predictor.config.files or {})["model.onnx"],
+        "pictures": names,
+        "options": [cropped, largest, min_face, class_conditional, split],
     }
-    done = 0
+    parts: Iterator[Predictions] = map(ask, ranges(len(names)))
+    if out is not None:
+        parts = predict_in_parts(ask, len(names), out, about, resume=resume)
     with Progress(len(names), "predict", "picture") as line:
-        if out is not None:
-            parts = predict_in_parts(ask, len(names), out, about, resume=resume)
-        else:
-            parts = (ask(range(start, min(start + PART, len(names)))) for start in range(0, len(names), PART))
-        for part in parts:
+        for number, part in enumerate(parts, 1):
             if pictures is not None:
                 draw_all(part, pictures)
-            done = min(done + PART, len(names))
-            line.update(done)
+            line.update(min(number * PART, len(names)))
             yield part
 
 
@@ -107,9 +105,7 @@ def lines(predictions: Predictions) -> Iterator[str]:
             continue
         text = f"{sample:{width}}  {predictions.classes[place]} {predictions.probs[row, place]:.0%}"
         if predictions.label_sets is not None:
-            order = np.argsort(-predictions.probs[row])
-            inside = [predictions.classes[k] for k in order if predictions.label_sets[row, k]]
-            text += f"  label set: {', '.join(inside)}"
+            text += f"  label set: {', '.join(predictions.label_set(row))}"
         if predictions.tiny[row]:
             text += "  (tiny face)"
         yield text

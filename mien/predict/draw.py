@@ -44,11 +44,8 @@ def draw(picture: Picture, faces: Predictions) -> Image.Image:
 
 def _text(faces: Predictions, row: int) -> str:
     best = int(faces.positions[row])
-    text = f"{faces.classes[best]} {faces.probs[row, best]:.0%}"
-    if faces.label_sets is None:
-        return text
-    others = [k for k in np.argsort(-faces.probs[row]) if faces.label_sets[row, k] and k != best]
-    return " or ".join([text, *(faces.classes[k] for k in others)])
+    others = [name for name in faces.label_set(row) if name != faces.classes[best]]
+    return " or ".join([f"{faces.classes[best]} {faces.probs[row, best]:.0%}", *others])
 
 
 def draw_all(faces: Predictions, folder: Path) -> None:

@@ -35,14 +35,22 @@ def predict_in_parts(
     folder = out.with_name(out.name + ".parts")
     _open_folder(folder, json.loads(json.dumps(about)), resume)
     paths = []
-    for start in range(0, max(total, 1), PART):
-        path = folder / f"{start:09d}.parquet"
-        if not path.is_file():
-            ask(range(start, min(start + PART, total))).write(path)
+    for rows in ranges(total) or [range(0)]:  # without pictures there is a file as well
+        path = folder / f"{rows.start:09d}.parquet"
+        if path.is_file():
+            part = Predictions.read(path)
+        else:
+            part = ask(rows)
+            part.write(path)
         paths.append(path)
-        yield Predictions.read(path)
+        yield part
     write_predictions(map(Predictions.read, paths), out)
     shutil.rmtree(folder)
+
+
+def ranges(total: int) -> list[range]:
+    """Returns which of `total` pictures make up each part."""
+    return [range(start, min(start + PART, total)) for start in range(0, total, PART)]
 
 
 def _open_folder(folder: Path, about: dict[str, Any], resume: bool) -> None:

@@ -77,8 +77,8 @@ def find_faces(
             else:
                 found = detector.detect(np.asarray(image))
             image = image.convert("L") if channels == 1 else image
-            faces = _faces_of(image, name, found, geometry, size)
-            rows += faces[:1] if largest else faces
+            found = Detections(*(each[:1] for each in found)) if largest else found
+            rows += _faces_of(image, name, found, geometry, size)
         except ImageError as error:
             rows.append((None, name, name, "broken", str(error), _NO_BOX, _NO_POINTS, np.nan))
         if done is not None:

@@ -116,6 +116,13 @@ class Predictions:
         left, top, right, bottom = self.boxes.T
         return np.asarray(np.minimum(right - left, bottom - top) < TINY)
 
+    def label_set(self, row: int) -> list[str]:
+        """Returns the names in the label set of one face, the most probable first; none without a level."""
+        if self.label_sets is None:
+            return []
+        order = np.argsort(-self.probs[row], kind="stable")
+        return [self.classes[place] for place in order if self.label_sets[row, place]]
+
     def take(self, rows: np.ndarray) -> Predictions:
         """Returns the predictions at `rows`, in that order."""
         changes: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import numpy as np
 from mien.data.images import Picture, decode, load_images
 from mien.data.table import SampleTable
 from mien.errors import ImageError, WeightsError
+from mien.predict.hub import resolve_model
 from mien.predict.label_sets import label_sets, softmax
 from mien.predict.model_folder import ModelConfig, check_file, read_config
 from mien.predict.predictions import Predictions
@@ -62,7 +63,7 @@ class Predictor:
         """Returns a predictor for a model folder, run by ONNX Runtime.
 
         Args:
-            folder: A model folder, or a run that has finished one.
+            folder: A model folder, a run that has finished one, or what else `resolve_model` takes.
             threads: Threads of ONNX Runtime; null leaves it the choice.
             providers: ONNX Runtime's execution providers, in order of preference.
             detector: What finds faces in photos; null takes `MTCNN` with its defaults.
@@ -73,8 +74,7 @@ class Predictor:
         """
         import onnxruntime
 
-        folder = Path(folder)
-        folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder
+        folder = resolve_model(folder)
         config = read_config(folder)
         if not config.classes:
             raise WeightsError(
