@@ -12,7 +12,16 @@ from mien.cli.app import Flag, Names, Rule, Split, candidates, data, imports, pr
 
 
 @imports.command(name="ferplus")
-def import_ferplus(root: Path, *, out: Path, rule: Rule = "majority", seed: int = 0, overwrite: Flag = False) -> None:
+def import_ferplus(
+    root: Path,
+    *,
+    out: Path,
+    rule: Rule = "majority",
+    seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
+    overwrite: Flag = False,
+) -> None:
     """FERPlus, from its folders of PNG files or from its two CSV files.
 
     Args:
@@ -20,11 +29,13 @@ def import_ferplus(root: Path, *, out: Path, rule: Rule = "majority", seed: int 
         out: Table to write, a Parquet file.
         rule: How a face's votes become its label.
         seed: Seed of the splits.
+        select: Share of Training that is kept for choosing.
+        calibrate: Share of Training that is kept for temperature and label sets.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import ferplus
 
-    write_table(ferplus.read(root, rule=rule, seed=seed), out, overwrite)
+    write_table(ferplus.read(root, rule=rule, seed=seed, select=select, calibrate=calibrate), out, overwrite)
 
 
 @imports.command(name="folder")

@@ -27,6 +27,7 @@ def make_view(
     soften: float = 0.0,
     gamma: float = 1.0,
     noise: float = 0.0,
+    jpeg: float = 100.0,
     mirror: bool = False,
 ) -> Tensor:
     """Returns a randomly moved copy of a batch, (B, C, H, W) float32 in 0…255.
@@ -43,10 +44,11 @@ def make_view(
         erase_area: Smallest and largest area of the rectangle, as a share of the image (SCN and EAC use 0.02 to 0.25).
         soften: Largest share of a picture blurred over 5 × 5 pixels, as photos are that were small or out of focus.
         gamma: Largest power, and the inverse of the smallest, that brightness is raised to, as in dark and in faded photos.
-        noise: Largest deviation of the noise added to each pixel, in grey levels, as from sensors and compression.
+        noise: Largest deviation of the noise added to each pixel, in grey levels, as from sensors.
+        jpeg: Lowest quality, above 0, of the JPEG that each picture has gone through; 100: none has.
         mirror: Returns the mirror image of the same draw.
     """
-    draws = uniform(keys, stream, 14)  # (B, 14)
+    draws = uniform(keys, stream, 15)  # (B, 15)
     moved = images.float()
     if rotate or shift or tuple(scale) != (1.0, 1.0):
         moved = _move(moved, draws, flip, rotate, scale, shift)
@@ -62,6 +64,8 @@ def make_view(
     if noise:
         spread = (draws[:, 13] * noise * math.sqrt(12))[:, None, None, None]  # a uniform number's deviation is 1/√12
         moved = (moved + spread * (uniform(keys, f"{stream} noise", 1, *moved.shape[2:]) - 0.5)).clamp(0, 255)
+    if jpeg < 100:
+        moved = _as_jpeg(moved, jpeg + draws[:, 14] * (100 - jpeg))
     if erase:
         moved = _erase(moved, draws, erase, erase_area)
     return moved.flip(3) if mirror else moved
@@ -84,6 +88,37 @@ def _move(images: Tensor, draws: Tensor, flip: float, rotate: float, scale: Sequ
     along = down[:, :, None, None] * rows[:, None] + offset[:, :, None, None]  # (B, 2, H, 1)
     grid = (across + along).permute(0, 2, 3, 1)  # (B, H, W, 2); F.affine_grid takes a CPU twice the time of the sampling
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+# Of brightness, at quality 50 (ITU-T T.81, table K.1).
+_QUANTISATION = torch.tensor(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+
+
+def _as_jpeg(images: Tensor, quality: Tensor) -> Tensor:
+    """Returns a batch after what JPEG of `quality` (B,) loses: blocks of 8 × 8 pixels in rounded cosine coefficients."""
+    height, width = images.shape[2:]
+    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)  # libjpeg's
+    steps = (_QUANTISATION.to(images.device) * scale[:, None, None]).round().clamp(1, 255)[:, None, None, :, None]
+    place = torch.arange(8, device=images.device)
+    cosines = torch.cos(math.pi / 16 * place[:, None] * (2 * place + 1)) / 2  # (frequency, pixel), orthonormal
+    cosines[0] = 8**-0.5
+    padded = F.pad(images - 128, (0, -width % 8, 0, -height % 8), mode="replicate")
+    blocks = padded.reshape(*images.shape[:2], padded.shape[2] // 8, 8, -1, 8)  # (B, C, rows, 8, columns, 8)
+    coefficients = torch.einsum("ky,bcryqx,lx->bcrkql", cosines, blocks, cosines)
+    rounded = (coefficients / steps).round() * steps  # steps: (B, 1, 1, 8, 1, 8)
+    blocks = torch.einsum("ky,bcrkql,lx->bcryqx", cosines, rounded, cosines)
+    return (blocks.flatten(4).flatten(2, 3)[:, :, :height, :width] + 128).clamp(0, 255)
 
 
 def _erase(images: Tensor, draws: Tensor, erase: float, area: Sequence[float]) -> Tensor:
@@ -114,6 +149,9 @@ def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]])
             raise RecipeError(
                 f"views.{section}.scale is {[low, high]}. Expected the smallest and largest magnification, above 0."
             )
+        quality = checked.get("jpeg", 100)
+        if not 0 < quality <= 100:
+            raise RecipeError(f"views.{section}.jpeg is {quality:g}. Expected a lowest quality above 0, up to 100.")
     for name in names:
         if _section(name) not in sections:
             raise RecipeError(f"views.{_section(name)} is missing; the objective asks for the view {name!r}. Add the section.")

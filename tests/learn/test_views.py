@@ -1,15 +1,27 @@
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mien.errors import RecipeError
 from mien.learn.randomness import keys, uniform
 from mien.learn.views import check_views, make_view, make_views
 
 KEYS = keys(0, 0, torch.arange(200))
-ALL = {"flip": 0.5, "rotate": 30, "scale": [0.8, 1.3], "shift": 0.1, "erase": 0.7, "soften": 1.0, "gamma": 2.0, "noise": 20.0}
+ALL = {
+    "flip": 0.5,
+    "rotate": 30,
+    "scale": [0.8, 1.3],
+    "shift": 0.1,
+    "erase": 0.7,
+    "soften": 1.0,
+    "gamma": 2.0,
+    "noise": 20.0,
+    "jpeg": 20.0,
+}
 
 
 @pytest.fixture
@@ -166,8 +178,27 @@ def test_gamma_darkens_as_often_as_it_brightens_and_keeps_black_and_white():
     assert torch.equal(make_view(ends, KEYS, "weak", gamma=2.0), ends.float())
 
 
+def test_jpeg_loses_what_a_jpeg_file_loses():
+    random = np.random.default_rng(0)
+    coarse = Image.fromarray(random.integers(0, 256, (10, 10), dtype=np.uint8)).resize((44, 44), Image.Resampling.BICUBIC)
+    quality = 10 + 90 * uniform(KEYS[:6], "weak", 15)[:, 14]
+    assert quality.min() < 30 < 75 < quality.max()
+    pictures = torch.from_numpy(np.array(coarse)).expand(6, 1, 44, 44)
+    for view, each in zip(make_view(pictures, KEYS[:6], "weak", jpeg=10.0), quality, strict=True):
+        file = io.BytesIO()
+        coarse.save(file, "JPEG", quality=round(float(each)))
+        stored = np.asarray(Image.open(file)).astype(float)
+        lost = np.abs(stored - np.array(coarse)).mean()
+        assert np.abs(view[0].numpy() - stored).mean() < 0.2 * lost + 0.5  # a file's quality and greys are whole numbers
+
+
+def test_a_quality_that_no_jpeg_has_is_named():
+    with pytest.raises(RecipeError, match=r"views.weak.jpeg is 0. Expected a lowest quality above 0"):
+        check_views(("weak",), {"weak": {"jpeg": 0}})
+
+
 def test_noise_has_the_deviation_it_is_drawn_with():
     grey = torch.full((200, 1, 32, 32), 128, dtype=torch.uint8)
     deviation = make_view(grey, KEYS, "weak", noise=20.0).std((1, 2, 3))
-    drawn = 20 * uniform(KEYS, "weak", 14)[:, 13]
+    drawn = 20 * uniform(KEYS, "weak", 15)[:, 13]
     torch.testing.assert_close(deviation, drawn, rtol=0.1, atol=0.05)

@@ -32,7 +32,9 @@ _ROW = f"an image name, a box such as (0, 0, 48, 48) and {len(VOTE_NAMES)} vote 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
-def read(root: Path | str, *, rule: str = "majority", seed: int = 0) -> SampleTable:
+def read(
+    root: Path | str, *, rule: str = "majority", seed: int = 0, select: float = 0.08, calibrate: float = 0.08
+) -> SampleTable:
     """Returns FERPlus as a table; its folder release has 28,558 Training and 3,579 PublicTest faces with votes and labels.
 
     A folder that holds fer2013.csv and fer2013new.csv is read from these two, with the pictures inside the table and FER2013's
@@ -48,6 +50,8 @@ def read(root: Path | str, *, rule: str = "majority", seed: int = 0) -> SampleTa
         root: The folder that holds FER2013Train and FER2013Valid, or fer2013.csv and fer2013new.csv.
         rule: Name of the label rule, one of `mien.data.rules.RULES`.
         seed: Seed of the cut into train, select and calibrate.
+        select: Share of Training that becomes select.
+        calibrate: Share of Training that becomes calibrate.
 
     Source:
         Barsoum et al., ICMI 2016; layout and column order of github.com/microsoft/FERPlus.
@@ -71,7 +75,7 @@ def read(root: Path | str, *, rule: str = "majority", seed: int = 0) -> SampleTa
         geometry=GEOMETRY,
         how=[{**how, "faces": len(columns["sample"])}],
     )
-    return split(apply_rule(table, rule), seed=seed)
+    return split(apply_rule(table, rule), seed=seed, select=select, calibrate=calibrate)
 
 
 def _read_folders(root: Path) -> dict[str, list[Any]]:
