@@ -320,12 +320,14 @@ def test_evaluate_judges_one_split_of_the_predictions(table: Path, capsys: pytes
 
 
 class Answering:
-    """A predictor that remembers which faces it was asked about."""
+    """A predictor that remembers which it is and which faces it was asked about."""
 
     asked: list[str]
+    model: Path
 
     @classmethod
     def load(cls, model: Path) -> "Answering":
+        Answering.model = model
         return cls()
 
     def predict(self, table: SampleTable, *, done: Callable[[int], None]) -> Predictions:
@@ -339,6 +341,8 @@ def test_evaluate_asks_a_model_about_the_report_split(table: Path, replace: Call
     assert cli.main(["evaluate", "model", "--data", str(table), "--label", "label_true"]) == 0
     assert Answering.asked == SampleTable.read(table).in_split("report").samples
     assert "Vote accuracy" in capsys.readouterr().out
+    assert cli.main(["evaluate", "default", "--data", str(table), "--label", "label_true"]) == 0
+    assert Answering.model == Path("default")
 
 
 def test_demo_ends_with_the_report(replace: Callable, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def evaluate(
     Faces found in photos are put beside those of the table by picture and overlap; a missed one is an error.
 
     Args:
-        predictions: A file of predictions, or a model folder, which is then asked first.
+        predictions: A Parquet file of predictions; or a model by whatever name, which is then asked first.
         data: Table with labels and votes.
         split: Judge the faces of this split alone; a model without it is asked about report.
         root: Folder of the images, where they moved; a model and the faces on the page need them.
@@ -125,7 +125,10 @@ def evaluate(
     if page:
         refuse_existing(page, overwrite)
     table = SampleTable.read(data, root=root)
-    found = _ask(predictions, table.in_split(split or "report")) if predictions.is_dir() else Predictions.read(predictions)
+    if predictions.is_file() or predictions.suffix == ".parquet":
+        found = Predictions.read(predictions)
+    else:
+        found = _ask(predictions, table.in_split(split or "report"))
     report = evaluate(found, table, split=split, label=label, by=by, common=common)
     print(report.to_json()) if json else report.show(results())
     if page:

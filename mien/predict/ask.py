@@ -12,7 +12,7 @@ from mien.errors import RunError
 from mien.faces.detect import MTCNN
 from mien.faces.find import find_pictures
 from mien.log import Progress
-from mien.predict.draw import draw_all
+from mien.predict.draw import check_names, draw_all
 from mien.predict.formats import check_form
 from mien.predict.parts import PART, predict_in_parts, ranges
 from mien.predict.predictions import Predictions
@@ -47,11 +47,11 @@ def predict(
         split: Which faces of a table.
         root: Folder of the table's images, where they moved.
         pictures: Folder for copies of the photos with their faces framed and named.
-        resume: Goes on with what an interrupted call left.
+        resume: Goes on with what an interrupted call left, and draws again over its copies.
         overwrite: Replaces `out` if it exists.
 
     Raises:
-        RunError: If `out` exists or cannot be written, or an interrupted call's parts are in the way.
+        RunError: If `out` exists or cannot be written, or an interrupted call's parts or two copies of one name are in the way.
         WeightsError: If there is no such model.
         ImageError: If the inputs name no picture.
     """
@@ -62,6 +62,10 @@ def predict(
     detector = MTCNN(min_face=min_face)
     predictor = Predictor.load(model, detector=detector, class_conditional=class_conditional)
     ask, names = _work(predictor, inputs, cropped=cropped, largest=largest, split=split, root=root)
+    if pictures is not None:
+        if _is_table(inputs):
+            raise RunError(f"{inputs[0]}: the rows of a table are faces, not photos. Drawn copies are made of photos.")
+        check_names(map(Path, names))
     about = {
         "model": (predictor.config.files or {})["model.onnx"],
         "pictures": names,
@@ -73,7 +77,7 @@ def predict(
     with Progress(len(names), "predict", "picture") as line:
         for number, part in enumerate(parts, 1):
             if pictures is not None:
-                draw_all(part, pictures)
+                draw_all(part, pictures, replace=resume)
             line.update(min(number * PART, len(names)))
             yield part
 
@@ -82,7 +86,7 @@ def _work(
     predictor: Predictor, inputs: Sequence[Path | str], *, cropped: bool, largest: bool, split: str, root: Path | None
 ) -> tuple[Callable[[range], Predictions], list[str]]:
     """Returns a function that answers for a range of pictures, and the names of all of them."""
-    if len(inputs) == 1 and Path(inputs[0]).suffix == ".parquet":
+    if _is_table(inputs):
         table = SampleTable.read(Path(inputs[0]), root=root).in_split(split)
         return lambda rows: predictor.predict(table.take(np.array(rows, int))), table.samples
     paths = find_pictures(inputs)
@@ -91,6 +95,10 @@ def _work(
         return predictor.predict([paths[row] for row in rows], cropped=cropped, largest=largest)
 
     return ask, [str(path) for path in paths]
+
+
+def _is_table(inputs: Sequence[Path | str]) -> bool:
+    return len(inputs) == 1 and Path(inputs[0]).suffix == ".parquet"
 
 
 def lines(predictions: Predictions) -> Iterator[str]:

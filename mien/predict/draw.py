@@ -1,5 +1,6 @@
 """Photos with their faces framed and named."""
 
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.data.images import Picture, open_upright
 from mien.errors import RunError
+from mien.files import whole_file
 from mien.predict.predictions import Predictions
 
 _COLOURS = {False: (20, 110, 60), True: (176, 84, 0)}  # sure, ambiguous; both readable under white text
@@ -48,11 +50,16 @@ def _text(faces: Predictions, row: int) -> str:
     return " or ".join([f"{faces.classes[best]} {faces.probs[row, best]:.0%}", *others])
 
 
-def draw_all(faces: Predictions, folder: Path) -> None:
+def draw_all(faces: Predictions, folder: Path, *, replace: bool = False) -> None:
     """Writes a drawn copy of each photo that has an answer into a folder, as PNG of the photo's name.
 
+    Args:
+        faces: The predictions.
+        folder: Where to; made where it is missing.
+        replace: Copies that are there already are made anew.
+
     Raises:
-        RunError: If a copy of that name is there already: nothing is overwritten.
+        RunError: If a copy of that name is there already and `replace` is false.
     """
     if faces.paths is None:
         return
@@ -62,6 +69,20 @@ def draw_all(faces: Predictions, folder: Path) -> None:
         if not mine.answered.any():
             continue
         out = folder / f"{Path(path).stem}.png"
-        if out.exists():
+        if out.exists() and not replace:
             raise RunError(f"{out} exists. Choose another folder for the drawn copies, or empty this one.")
-        draw(path, mine).save(out)
+        with whole_file(out) as partial:
+            draw(path, mine).save(partial, "PNG")
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Checks that no two photos would have drawn copies of one name.
+
+    Raises:
+        RunError: If two would.
+    """
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        other = by_stem.setdefault(path.stem, path)
+        if other != path:
+            raise RunError(f"{other} and {path} would both be drawn as {path.stem}.png. Draw them in two calls.")

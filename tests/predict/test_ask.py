@@ -126,13 +126,14 @@ def test_an_interrupted_call_goes_on_with_resume(
 
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "logits", stop_at_the_second)
-        assert call(photos, "--model", folder, "--out", "cut.parquet") == 130
+        assert call(photos, "--model", folder, "--out", "cut.parquet", "--draw", "drawn") == 130
     assert not Path("cut.parquet").exists()
     assert call(photos, "--model", folder, "--out", "cut.parquet") == 2
     assert "Go on with --resume" in capsys.readouterr().err
     assert call(photos, "--model", folder, "--out", "cut.parquet", "--resume", "--largest") == 2
     assert "was begun with another options" in capsys.readouterr().err
-    assert call(photos, "--model", folder, "--out", "cut.parquet", "--resume") == 3
+    assert call(photos, "--model", folder, "--out", "cut.parquet", "--draw", "drawn", "--resume") == 3
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["a.png", "b.png", "c.png"]
     assert Path("cut.parquet").read_bytes() == Path("whole.parquet").read_bytes()
 
 
@@ -143,6 +144,16 @@ def test_options_reach_what_they_are_for(photos: Path, folder: Path, capsys: pyt
     assert call(photos / "a.png", photos / "d_blank.png", "--model", folder, "--cropped") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["photos/a.png", "photos/d_blank.png"]  # nothing was searched
+
+
+def test_drawn_copies_are_of_photos_with_names_of_their_own(photos: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    (photos / "more").mkdir()
+    shutil.copy(photos / "a.png", photos / "more" / "a.png")
+    assert call(photos / "a.png", photos / "more" / "a.png", "--model", folder, "--draw", "drawn") == 2
+    assert "photos/a.png and photos/more/a.png would both be drawn as a.png" in capsys.readouterr().err
+    SampleTable.from_columns({"sample": ["x"], "path": ["a.png"]}, classes=("calm", "glad"), root=photos).write("table.parquet")
+    assert call("table.parquet", "--model", folder, "--draw", "drawn") == 2
+    assert "the rows of a table are faces, not photos" in capsys.readouterr().err and not Path("drawn").exists()
 
 
 def test_the_faces_of_a_table_are_those_of_one_split(photos: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
