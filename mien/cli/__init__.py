@@ -8,7 +8,14 @@ import sys
 
 from cyclopts import CycloptsError
 
-from mien.cli import data_commands, face_commands, learn_commands, model_commands, result_commands  # noqa: F401 - they fill the app
+from mien.cli import (  # noqa: F401 - they fill the app
+    candidate_commands,
+    data_commands,
+    face_commands,
+    learn_commands,
+    model_commands,
+    result_commands,
+)
 from mien.cli.app import app
 from mien.errors import MienError, RecipeError
 
