@@ -65,7 +65,9 @@ class Data(_Section):
     """The table to learn from; `rule` and `votes_per_face` change what is known of its training rows alone.
 
     `rule` makes their label anew from their votes: a label rule, or `lot` (most votes, ties by lot). `votes_per_face` keeps
-    that many of the votes, drawn with the run's seed; `labelled_only` leaves out those without a label.
+    that many of the votes, drawn with the run's seed; `labelled_only` leaves out those without a label. `fold` "1/5" makes the
+    first fifth of the training rows the report split and leaves out all other splits, so that these faces are judged by a
+    model that never saw them.
     """
 
     table: Path
@@ -74,7 +76,16 @@ class Data(_Section):
     rule: str | None = None
     votes_per_face: int | None = Field(None, ge=1)
     labelled_only: bool = False
+    fold: str | None = None
     splits: Splits = Splits()
+
+    @field_validator("fold")
+    @classmethod
+    def _one_of_several(cls, value: str | None) -> str | None:
+        place, _, num = (value or "1/2").partition("/")
+        if not (place.isdigit() and num.isdigit() and 1 <= int(place) <= int(num) >= 2):
+            raise ValueError("expected one of several, such as 1/5")
+        return value
 
 
 class Model(_Section):

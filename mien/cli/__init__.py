@@ -25,7 +25,7 @@ def main(tokens: list[str] | None = None) -> int:
     tokens = sys.argv[1:] if tokens is None else tokens
     sys.path.append(os.getcwd())  # so that module:Class finds a file in the folder where the command is given
     try:
-        if tokens[:1] in (["train"], ["compare"]):
+        if tokens[:1] in (["train"], ["compare"]) or tokens[:2] == ["candidates", "scores"]:
             tokens = _gather_overrides(tokens)
         code = app(tokens, exit_on_error=False) or 0
         sys.stdout.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mien.cli.app import Flag, candidates, print_json, refuse_existing, write_table
+from mien.cli.app import Flag, Overrides, candidates, print_json, refuse_existing, write_table, wrote
 
 
 @candidates.command
@@ -38,6 +38,79 @@ def given(table: Path, *, out: Path, overwrite: Flag = False) -> None:
     from mien.data.table import SampleTable
 
     write_table(given(SampleTable.read(table)), out, overwrite)
+
+
+@candidates.command
+def topk(table: Path, *, probs: Path, out: Path, k: int = 2, without_given: Flag = False, overwrite: Flag = False) -> None:
+    """A model's k most probable classes, and the given label.
+
+    Args:
+        table: A table.
+        probs: Predictions of its faces, best out of fold: FOLDER/predictions.parquet of `candidates scores`.
+        out: Table to write.
+        k: How many classes.
+        without_given: Leave the label out where the model does not name it, as the paper does.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.candidates import topk
+    from mien.data.table import SampleTable
+
+    write_table(topk(SampleTable.read(table), probs=probs, k=k, with_given=not without_given), out, overwrite)
+
+
+@candidates.command
+def ambiguous(
+    table: Path,
+    *,
+    probs: Path,
+    scores: Path,
+    out: Path,
+    by: str = "robustness",
+    share: float = 0.3,
+    k: int = 2,
+    without_given: Flag = False,
+    overwrite: Flag = False,
+) -> None:
+    """A model's k most probable classes where the label is doubtful, the label alone elsewhere.
+
+    Args:
+        table: A table with labels.
+        probs: FOLDER/predictions.parquet of `candidates scores`.
+        scores: FOLDER/scores.parquet of the same.
+        out: Table to write.
+        by: Column of the scores.
+        share: Of each label's faces, the doubtful ones.
+        k: How many classes.
+        without_given: Leave the label out of a doubtful face's set where the model does not name it, as the paper does.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.candidates import ambiguous
+    from mien.data.table import SampleTable
+
+    rows = SampleTable.read(table)
+    made = ambiguous(rows, probs=probs, scores=scores, by=by, share=share, k=k, with_given=not without_given)
+    write_table(made, out, overwrite)
+
+
+@candidates.command
+def scores(
+    recipe: Path, *, out: Path, override: Overrides = None, folds: int = 5, steps: int = 4, epsilon: float = 8.0
+) -> None:
+    """How doubtful each training label looks to models that never saw the face. Goes on where it stood.
+
+    Args:
+        recipe: How these models are trained, such as recipes/supervised/warm_up.yaml.
+        out: Folder of their runs, of predictions.parquet and scores.parquet.
+        override: Any value of the recipe, such as --train.epochs 3.
+        folds: How many models; each judges the part that it was not trained on.
+        steps: Steps of the attack that tests how robust a label is.
+        epsilon: Largest change of a pixel by the attack, in grey levels of 255.
+    """
+    from mien.learn.out_of_fold import out_of_fold
+
+    overrides = dict(pair.split("=", 1) for pair in override or ())
+    found = out_of_fold(recipe, out, overrides, folds=folds, steps=steps, epsilon=epsilon)
+    wrote(out / "scores.parquet", f"{found.num_rows:,} faces, {', '.join(found.column_names[2:])}")
 
 
 @candidates.command

@@ -1,4 +1,4 @@
-"""Cuts `select`, `calibrate` and `report` out of the training split: stratified, seeded, and never through a group."""
+"""Cuts the training split, into held-out splits or into folds: stratified, seeded, and never through a group."""
 
 from __future__ import annotations
 
@@ -56,6 +56,34 @@ def split(
             before += len(rows)
     counts = {name: int((splits[train] == name).sum()) for name in ("train", *(name for name in shares if shares[name]))}
     return table.with_column("split", splits, step="split", seed=seed, **shares, counts=counts)
+
+
+def folds(table: SampleTable, num: int, *, seed: int = 0) -> np.ndarray:
+    """Returns (N,) int64, the fold of each row of split `train`, from 0; -1 for all others.
+
+    Folds are stratified and stable as those of `split` are, and of equal size to within a unit per label.
+
+    Args:
+        table: A table with training rows.
+        num: Number of folds, 2 or more.
+        seed: Another seed gives another choice.
+
+    Raises:
+        RecipeError: If there are fewer than two folds.
+        TableError: If there are fewer training rows than folds.
+    """
+    if num < 2:
+        raise RecipeError(f"folds: {num}. Expected 2 or more.")
+    train = np.flatnonzero(table.splits == "train")
+    if len(train) < num:
+        raise TableError(f"folds: {len(train)} rows have split train. Expected at least one for each of the {num} folds.")
+    fold = np.full(len(table), -1)
+    for units in _strata(table, train).values():
+        before, total = 0.0, sum(len(rows) for _, rows in units)
+        for _, rows in sorted(units, key=lambda unit: _hash(seed, unit[0])):
+            fold[rows] = int((before + len(rows) / 2) * num / total)
+            before += len(rows)
+    return fold
 
 
 def _strata(table: SampleTable, train: np.ndarray) -> dict[int, list[tuple[str, list[int]]]]:

@@ -9,12 +9,13 @@ import torch
 import mien.candidates
 from mien.data.few_votes import draw_votes, label_by_lot
 from mien.data.rules import apply_rule
+from mien.data.split import folds
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.learn.build import check_arguments
 from mien.learn.objective import LearnsFrom, TrainingData
 from mien.learn.run import hash_of
-from mien.recipe import Recipe
+from mien.recipe import Data, Recipe
 
 
 class TrainingList(NamedTuple):
@@ -62,11 +63,20 @@ def prepare(table: SampleTable, recipe: Recipe) -> SampleTable:
         labels = np.where(learned, by_rule.values("label"), before)
         table = table.with_column(about.label, labels, step="label", rule=about.rule, of=about.splits.train)
         table = replace(table, label_rule=about.rule)
-    if recipe.candidates is None:
-        return table
-    function = mien.candidates.find(recipe.candidates.name)
-    arguments = check_arguments(function, "candidates.", recipe.candidates.arguments, {"table"})
-    return function(table, **arguments)
+    if recipe.candidates is not None:
+        function = mien.candidates.find(recipe.candidates.name)
+        table = function(table, **check_arguments(function, "candidates.", recipe.candidates.arguments, {"table"}))
+    return table if about.fold is None else _held_out(table, about)
+
+
+def _held_out(table: SampleTable, about: Data) -> SampleTable:
+    """Returns the training rows, those of one fold as the report split."""
+    place, num = map(int, str(about.fold).split("/"))
+    learned = table.in_split(about.splits.train)
+    learned = learned.with_column("split", np.full(len(learned), "train", object))
+    held = folds(learned, num) == place - 1
+    splits = np.where(held, about.splits.report or "report", about.splits.train)
+    return learned.with_column("split", splits, step="fold", fold=about.fold, held_out=int(held.sum()))
 
 
 def training_list(table: SampleTable, recipe: Recipe, learns_from: LearnsFrom) -> TrainingList:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.data.split import split
+from mien.data.split import folds, split
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, TableError
 
@@ -93,3 +93,32 @@ def test_a_table_that_is_cut_already_is_refused():
 def test_a_table_without_training_rows_is_refused():
     with pytest.raises(TableError, match=r"no row of 2 has split train\. Set the column split"):
         split(table(["a", "b"], split=["report", None]))
+
+
+@settings(deadline=None, max_examples=50)
+@given(labels=LABELS, num=st.integers(2, 6), seed=st.integers(0, 5))
+def test_folds_share_each_label_out_and_leave_other_splits_alone(labels, num, seed):
+    made = table([*labels, *"abcabc"], split=["train"] * len(labels) + ["train"] * 3 + ["report"] * 3)
+    if len(labels) + 3 < num:
+        return
+    fold = folds(made, num, seed=seed)
+    assert (fold[-3:] == -1).all() and set(fold[:-3]) <= set(range(num))
+    for label in set(labels):
+        sizes = np.bincount(fold[:-3][made.values("label")[:-3] == label], minlength=num)
+        assert sizes.max() - sizes.min() <= 1
+    order = np.random.default_rng(seed).permutation(len(made))
+    assert (folds(made.take(order), num, seed=seed) == fold[order]).all()
+
+
+def test_a_group_lies_in_one_fold():
+    made = table(["a"] * 30, group=[f"g{row // 5}" for row in range(30)])
+    fold = folds(made, 3)
+    assert [len(set(fold[row : row + 5])) for row in range(0, 30, 5)] == [1] * 6
+    assert np.bincount(fold).tolist() == [10, 10, 10]
+
+
+def test_folds_that_cannot_be_are_refused():
+    with pytest.raises(RecipeError, match=r"folds: 1. Expected 2 or more"):
+        folds(table(["a", "b"]), 1)
+    with pytest.raises(TableError, match=r"2 rows have split train. Expected at least one for each of the 3 folds"):
+        folds(table(["a", "b"]), 3)
