@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from cyclopts import App
 
-from mien.cli.app import Flag, app, print_json, wrote
+from mien.cli.app import Flag, app, print_json, refuse_existing, wrote
 
 models = app.command(App(name="models", help="Models at hand, what each says of itself, and the way to the Hub and back."))
 
@@ -50,6 +53,43 @@ def pull(name: str, *, offline: Flag = False) -> None:
 
     folder = pull(name, offline=offline)
     print(f"found {folder}") if offline else wrote(folder)
+
+
+@models.command
+def convert(
+    checkpoint: str,
+    *,
+    out: Path,
+    encoder: str | None = None,
+    image_size: int = 224,
+    channels: Literal[1, 3] = 3,
+    licence: str | None = None,
+    partial: Flag = False,
+    overwrite: Flag = False,
+) -> None:
+    """Weights of timm, MAE, MaskFeat or mmpretrain become a folder that trainings start from.
+
+    Args:
+        checkpoint: A .safetensors or PyTorch file, of which only tensors are read; or timm:NAME, which timm downloads.
+        out: The new folder.
+        encoder: timm's name of the architecture, such as vit_base_patch16_224; not needed for timm:NAME.
+        image_size: Side of the faces in pixels.
+        channels: 1 for grey, 3 for RGB.
+        licence: Terms of weights and data, which travel with the model.
+        partial: Take what fits although tensors are missing or left over.
+        overwrite: Replace the folder's files.
+    """
+    from mien.learn.convert import convert
+    from mien.log import say
+
+    refuse_existing(out, overwrite)
+    missing, extra = convert(
+        checkpoint, out, encoder=encoder, image_size=image_size, channels=channels, licence=licence, partial=partial
+    )
+    for what, names in (("missing, left random", missing), ("left over", extra)):
+        if names:
+            say(f"{what}: {', '.join(names)}")
+    wrote(out)
 
 
 @models.command

@@ -155,11 +155,23 @@ def write_start(folder: Path, out: Path) -> None:
         WeightsError: If `folder` is no model folder.
     """
     weights, config = read_weights(folder)
+    write_weights(out, _halves(weights), config, (resolve_model(folder) / "README.md").read_text(encoding="utf-8"))
+
+
+def write_weights(out: Path, weights: Mapping[str, Tensor], config: ModelConfig, card: str) -> None:
+    """Writes a model folder without ONNX, which trainings can start from.
+
+    Args:
+        out: The folder; files of the same name are replaced.
+        weights: All tensors of the model.
+        config: All that is known of it but the hash.
+        card: Text of README.md.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    _save_weights(out / "model.safetensors", _halves(weights))
-    (out / "README.md").write_text((resolve_model(folder) / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    _save_weights(out / "model.safetensors", weights)
+    (out / "README.md").write_text(card, encoding="utf-8")
     config = replace(config, files={"model.safetensors": sha256(out / "model.safetensors")})
-    (out / "config.json").write_text(config.to_json())
+    (out / "config.json").write_text(config.to_json())  # last: a folder with a config is complete
 
 
 def export_model(model: str | Path, out: Path, *, half: bool = False, trust_code: bool = False) -> ModelConfig:
