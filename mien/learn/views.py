@@ -18,10 +18,12 @@ def make_view(
     keys: Tensor,
     stream: str,
     *,
+    crop: float = 1.0,
     flip: float = 0.0,
     rotate: float = 0.0,
     scale: tuple[float, float] = (1.0, 1.0),
     shift: float = 0.0,
+    randaugment: float = 0.0,
     erase: float = 0.0,
     erase_area: tuple[float, float] = (0.02, 0.25),
     soften: float = 0.0,
@@ -36,22 +38,26 @@ def make_view(
         images: (B, C, H, W) uint8.
         keys: (B,) keys of the samples; the same keys and stream give the same draw.
         stream: Name of the draw.
+        crop: Smallest area, as a share of the picture's, of a crop that is resized to the whole, its sides in a ratio of 3/4
+            to 4/3: a random resized crop. 1: none.
         flip: Probability of a horizontal flip.
         rotate: Largest turn to either side, in degrees.
         scale: Smallest and largest magnification.
         shift: Largest shift to either side, as a share of the width.
+        randaugment: Strength of torchvision's RandAugment, 0 to 30, two operations a picture; 0: none. Picture by picture, and
+            slow: for recipes of the paper's size.
         erase: Probability that one rectangle is painted over with a random grey.
         erase_area: Smallest and largest area of the rectangle, as a share of the image (SCN and EAC use 0.02 to 0.25).
         soften: Largest share of a picture blurred over 5 × 5 pixels, as photos are that were small or out of focus.
         gamma: Largest power, and the inverse of the smallest, that brightness is raised to, as in dark and in faded photos.
         noise: Largest deviation of the noise added to each pixel, in grey levels, as from sensors.
-        jpeg: Lowest quality, above 0, of the JPEG that each picture has gone through; 100: none has.
+        jpeg: Lowest quality, from 1, of the JPEG that each picture has gone through; 100: none has.
         mirror: Returns the mirror image of the same draw.
     """
-    draws = uniform(keys, stream, 15)  # (B, 15)
-    moved = images.float()
-    if rotate or shift or tuple(scale) != (1.0, 1.0):
-        moved = _move(moved, draws, flip, rotate, scale, shift)
+    draws = uniform(keys, stream, 19)  # (B, 19)
+    moved = (_rand_augment(images, keys, stream, randaugment) if randaugment else images).float()
+    if rotate or shift or crop < 1 or tuple(scale) != (1.0, 1.0):
+        moved = _move(moved, draws, crop, flip, rotate, scale, shift)
     elif flip:
         moved = torch.where((draws[:, 0] < flip)[:, None, None, None], moved.flip(3), moved)
     if soften:
@@ -71,16 +77,20 @@ def make_view(
     return moved.flip(3) if mirror else moved
 
 
-def _move(images: Tensor, draws: Tensor, flip: float, rotate: float, scale: Sequence[float], shift: float) -> Tensor:
-    """Returns the batch flipped, turned, scaled and shifted by one bilinear resampling; edges are repeated."""
+def _move(
+    images: Tensor, draws: Tensor, crop: float, flip: float, rotate: float, scale: Sequence[float], shift: float
+) -> Tensor:
+    """Returns the batch cropped, flipped, turned, scaled and shifted by one bilinear resampling; edges are repeated."""
     height, width = images.shape[2:]
     turn = (draws[:, 1] * 2 - 1) * math.radians(rotate)  # (B,)
     size = torch.exp(math.log(scale[0]) + draws[:, 2] * math.log(scale[1] / scale[0]))  # (B,) uniform in the logarithm
     side = torch.where(draws[:, 0] < flip, -1.0, 1.0)  # (B,)
     offset = (draws[:, 3:5] * 2 - 1) * 2 * shift  # (B, 2): the grid is 2 wide
     cos, sin = torch.cos(turn) / size, torch.sin(turn) / size
-    right = torch.stack([cos * side, sin * side], 1)  # (B, 2): a step to the right of the view, in the picture
-    down = torch.stack([-sin, cos], 1)
+    wide, tall, middle = _crops(draws, crop) if crop < 1 else (1.0, 1.0, 0.0)
+    offset = offset + middle
+    right = torch.stack([cos * side * wide, sin * side * wide], 1)  # (B, 2): a step to the right of the view, in the picture
+    down = torch.stack([-sin * tall, cos * tall], 1)
     columns, rows = (
         (torch.arange(length, device=images.device) * 2 + 1) / length - 1 for length in (width, height)
     )  # pixel centres
@@ -88,6 +98,29 @@ def _move(images: Tensor, draws: Tensor, flip: float, rotate: float, scale: Sequ
     along = down[:, :, None, None] * rows[:, None] + offset[:, :, None, None]  # (B, 2, H, 1)
     grid = (across + along).permute(0, 2, 3, 1)  # (B, H, W, 2); F.affine_grid takes a CPU twice the time of the sampling
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _crops(draws: Tensor, smallest: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (B,) widths and heights of crops, as shares of the sides, and (B, 2) their middles, where the sides end at ±1."""
+    area = smallest + draws[:, 15] * (1 - smallest)
+    ratio = torch.exp((draws[:, 16] * 2 - 1) * math.log(4 / 3))  # 3/4 to 4/3 (Szegedy et al., CVPR 2015)
+    wide, tall = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
+    middle = (draws[:, 17:19] * 2 - 1) * torch.stack([1 - wide, 1 - tall], 1)  # inside the picture
+    return wide, tall, middle
+
+
+def _rand_augment(images: Tensor, keys: Tensor, stream: str, magnitude: float) -> Tensor:
+    """Returns (B, C, H, W) uint8 after two random operations each (Cubuk et al., RandAugment, NeurIPS 2020)."""
+    from torchvision.transforms.v2 import RandAugment  # loads for a second; only recipes of the paper's size need it
+
+    augment = RandAugment(num_ops=2, magnitude=round(magnitude), fill=[128.0] * images.shape[1])
+    seeds = (uniform(keys, f"{stream} randaugment", 1)[:, 0] * 2**24).long().tolist()
+    made = []
+    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+        for image, seed in zip(images, seeds, strict=True):
+            torch.manual_seed(seed)
+            made.append(augment(image))
+    return torch.stack(made)
 
 
 # Of brightness, at quality 50 (ITU-T T.81, table K.1).
@@ -149,9 +182,9 @@ def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]])
             raise RecipeError(
                 f"views.{section}.scale is {[low, high]}. Expected the smallest and largest magnification, above 0."
             )
-        quality = checked.get("jpeg", 100)
-        if not 0 < quality <= 100:
-            raise RecipeError(f"views.{section}.jpeg is {quality:g}. Expected a lowest quality above 0, up to 100.")
+        for name, least, most in (("crop", 0.01, 1), ("jpeg", 1, 100), ("randaugment", 0, 30)):
+            if not least <= (value := checked.get(name, most)) <= most:
+                raise RecipeError(f"views.{section}.{name} is {value:g}. Expected {least} to {most}.")
     for name in names:
         if _section(name) not in sections:
             raise RecipeError(f"views.{_section(name)} is missing; the objective asks for the view {name!r}. Add the section.")

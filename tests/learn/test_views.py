@@ -21,6 +21,7 @@ ALL = {
     "gamma": 2.0,
     "noise": 20.0,
     "jpeg": 20.0,
+    "crop": 0.5,
 }
 
 
@@ -192,9 +193,40 @@ def test_jpeg_loses_what_a_jpeg_file_loses():
         assert np.abs(view[0].numpy() - stored).mean() < 0.2 * lost + 0.5  # a file's quality and greys are whole numbers
 
 
-def test_a_quality_that_no_jpeg_has_is_named():
-    with pytest.raises(RecipeError, match=r"views.weak.jpeg is 0. Expected a lowest quality above 0"):
-        check_views(("weak",), {"weak": {"jpeg": 0}})
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("jpeg", 0, "1 to 100"), ("crop", 0, "0.01 to 1"), ("crop", 1.5, "0.01 to 1"), ("randaugment", 31, "0 to 30")],
+)
+def test_values_that_cannot_be_are_named(name, value, expected):
+    with pytest.raises(RecipeError, match=rf"views.weak.{name} is {value}. Expected {expected}"):
+        check_views(("weak",), {"weak": {name: value}})
+
+
+def test_a_crop_lies_inside_the_picture_and_is_as_large_as_said():
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    ramps = torch.stack([columns, rows]).to(torch.uint8).expand(200, 2, 64, 64)  # each pixel says where it lies
+    view = make_view(ramps, KEYS, "weak", crop=0.3)
+    wide, tall = view[:, 0, 0, -1] - view[:, 0, 0, 0], view[:, 1, -1, 0] - view[:, 1, 0, 0]
+    area = (wide / 63) * (tall / 63)  # between the middles of the outer pixels
+    assert 0.28 < area.min() < 0.4 and 0.85 < area.max() <= 1.01
+    ratio = wide / tall
+    assert 0.73 < ratio.min() < 0.85 and 1.15 < ratio.max() < 1.36
+    left, right = view[:, 0, 0, 0], view[:, 0, 0, -1]
+    assert left.min() >= 0 and right.max() <= 63
+    loose = area < 0.5
+    assert left[loose].min() < 4 and right[loose].max() > 59  # both ends are reached
+    assert make_view(ramps, KEYS, "weak", crop=1.0).equal(ramps.float())
+
+
+def test_randaugment_belongs_to_the_sample_and_leaves_torchs_randomness_alone(images):
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    view = make_view(images[:20], KEYS[:20], "weak", randaugment=9)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    again = make_view(images[10:20], KEYS[10:20], "weak", randaugment=9)
+    assert torch.equal(view[10:], again)
+    changed = (view != images[:20].float()).flatten(1).any(1)
+    assert changed.sum() > 10 and not torch.equal(view, make_view(images[:20], KEYS[:20], "other", randaugment=9))
 
 
 def test_noise_has_the_deviation_it_is_drawn_with():
