@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -62,7 +62,7 @@ class Splits(_Section):
 
 
 class Data(_Section):
-    """The table to learn from; `rule` and `votes_per_face` change what is known of its training rows alone.
+    """The table to learn from, or several; `rule` and `votes_per_face` change what is known of their training rows alone.
 
     `rule` makes their label anew from their votes: a label rule, or `lot` (most votes, ties by lot). `votes_per_face` keeps
     that many of the votes, drawn with the run's seed; `labelled_only` leaves out those without a label. `fold` "1/5" makes the
@@ -70,7 +70,7 @@ class Data(_Section):
     model that never saw them.
     """
 
-    table: Path
+    table: Path | Annotated[list[Path], Field(min_length=1)]
     root: Path | None = None
     label: str = "label"
     rule: str | None = None
@@ -86,6 +86,23 @@ class Data(_Section):
         if not (place.isdigit() and num.isdigit() and 1 <= int(place) <= int(num) >= 2):
             raise ValueError("expected one of several, such as 1/5")
         return value
+
+    @field_validator("root")
+    @classmethod
+    def _of_one_table(cls, value: Path | None, about: ValidationInfo) -> Path | None:
+        if value is not None and isinstance(about.data.get("table"), list):
+            raise ValueError("it moves the pictures of one table; where there are several, merge them first: mien data merge")
+        return value
+
+    @property
+    def tables(self) -> list[Path]:
+        """The files, also where there is one."""
+        return self.table if isinstance(self.table, list) else [self.table]
+
+    @property
+    def name(self) -> str:
+        """What to call the table, or all of them, in an error."""
+        return " + ".join(path.name for path in self.tables)
 
 
 class Model(_Section):

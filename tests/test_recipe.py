@@ -38,7 +38,7 @@ def test_every_recipe_is_accepted_by_the_constructors_that_it_names(path):
 @pytest.mark.parametrize("path", PATHS, ids=named)
 def test_every_recipe_says_how_it_is_run_and_what_it_gives(path):
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any(f"Command: mien train recipes/{named(path)} " in line for line in header)
+    assert any(line.startswith("# Command: mien ") for line in header) and f" recipes/{named(path)} " in "\n".join(header)
     assert any("ur number" in line for line in header)
 
 
@@ -117,3 +117,13 @@ def test_files_that_are_no_recipe_are_refused(tmp_path):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(RecipeError, match=rf"recipe bad\.yaml: .*{message}"):
             Recipe.read(tmp_path / "bad.yaml")
+
+
+def test_data_table_may_be_a_list_that_reads_back():
+    recipe = Recipe.read(REVISION, {"data.table": "[a.parquet, b/c.parquet]"})
+    assert recipe.data.tables == [Path("a.parquet"), Path("b/c.parquet")] and recipe.data.name == "a.parquet + c.parquet"
+    assert Recipe.from_dict(yaml.safe_load(recipe.to_yaml())) == recipe
+    with pytest.raises(RecipeError, match=r"data\.root is .*moves the pictures of one table"):
+        Recipe.read(REVISION, {"data.table": "[a.parquet, b.parquet]", "data.root": "faces"})
+    with pytest.raises(RecipeError, match=r"data\.table"):
+        Recipe.read(REVISION, {"data.table": "[]"})

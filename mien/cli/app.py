@@ -54,6 +54,8 @@ def _in_words(value: object) -> str:
     """Returns counts and parameters without brackets and quotes."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_in_words, value))
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

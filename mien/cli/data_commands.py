@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from mien.cli.app import Flag, Names, Rule, Split, data, imports, print_json, refuse_existing, write_table, wrote
+
+if TYPE_CHECKING:
+    from mien.data.table import SampleTable
+
+Protocol = Literal["official_majority", "argmax", "train+valid_majority", "ran"]
+
+
+def _write_import(table: SampleTable, out: Path, overwrite: bool) -> None:
+    """Writes a table, and says how many faces of each class the owner's splits hold."""
+    from mien.data.rules import count_by, owner_splits
+    from mien.log import say
+
+    if "label" in table:
+        owners, labels = owner_splits(table), table.values("label")
+        for name, total in count_by(owners).items():
+            counts = count_by(labels[owners == name])
+            order = [each for each in (*table.classes, "none") if each in counts]
+            say(f"{name}, {total:,} faces: {', '.join(f'{each} {counts[each]:,}' for each in order)}")
+    write_table(table, out, overwrite)
 
 
 @imports.command(name="ferplus")
@@ -15,7 +34,9 @@ def import_ferplus(
     root: Path,
     *,
     out: Path,
-    rule: Rule = "majority",
+    protocol: Protocol = "official_majority",
+    lists: Annotated[list[Path] | None, Parameter(name="--list", consume_multiple=True, negative="")] = None,
+    rule: Rule | None = None,
     seed: int = 0,
     select: float = 0.08,
     calibrate: float = 0.08,
@@ -26,7 +47,9 @@ def import_ferplus(
     Args:
         root: The folder that holds FER2013Train and FER2013Valid, or fer2013.csv and fer2013new.csv.
         out: Table to write, a Parquet file.
-        rule: How a face's votes become its label.
+        protocol: Labels and splits as a family of papers has them.
+        lists: The lists of protocol ran, rows of an image name and a label.
+        rule: How a face's votes become its label; without it, as the protocol says.
         seed: Seed of the splits.
         select: Share of Training that is kept for choosing.
         calibrate: Share of Training that is kept for temperature and label sets.
@@ -34,7 +57,64 @@ def import_ferplus(
     """
     from mien.data.readers import ferplus
 
-    write_table(ferplus.read(root, rule=rule, seed=seed, select=select, calibrate=calibrate), out, overwrite)
+    table = ferplus.read(root, protocol=protocol, lists=lists or (), rule=rule, seed=seed, select=select, calibrate=calibrate)
+    _write_import(table, out, overwrite)
+
+
+@imports.command(name="rafdb")
+def import_rafdb(
+    root: Path,
+    *,
+    out: Path,
+    original: Flag = False,
+    seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
+    overwrite: Flag = False,
+) -> None:
+    """RAF-DB's basic emotions.
+
+    Args:
+        root: The folder that holds EmoLabel and Image.
+        out: Table to write, a Parquet file.
+        original: Take the original pictures and five points on each, for mien align, instead of the owner's aligned faces.
+        seed: Seed of the splits.
+        select: Share of the owner's train that is kept for choosing.
+        calibrate: Share of the owner's train that is kept for temperature and label sets.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.readers import rafdb
+
+    table = rafdb.read(root, aligned=not original, seed=seed, select=select, calibrate=calibrate)
+    _write_import(table, out, overwrite)
+
+
+@imports.command(name="affectnet")
+def import_affectnet(
+    root: Path,
+    *,
+    out: Path,
+    num_classes: Literal[7, 8] = 8,
+    seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
+    overwrite: Flag = False,
+) -> None:
+    """AffectNet's manual annotations, from its two lists or from a file for each number.
+
+    Args:
+        root: The folder that holds Manually_Annotated_file_lists, or train_set and val_set.
+        out: Table to write, a Parquet file.
+        num_classes: 8, or 7 to leave out contempt.
+        seed: Seed of the splits.
+        select: Share of the training set that is kept for choosing.
+        calibrate: Share of the training set that is kept for temperature and label sets.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.readers import affectnet
+
+    table = affectnet.read(root, num_classes=num_classes, seed=seed, select=select, calibrate=calibrate)
+    _write_import(table, out, overwrite)
 
 
 @imports.command(name="folder")
@@ -46,6 +126,8 @@ def import_folder(
     source: str | None = None,
     licence: str | None = None,
     seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
     overwrite: Flag = False,
 ) -> None:
     """One sub-folder of pictures per class, or pictures alone; below train, val and test where these are there.
@@ -57,11 +139,14 @@ def import_folder(
         source: Name of the data set; without it the folder's.
         licence: Terms of images and labels.
         seed: Seed of the splits.
+        select: Share of train that is kept for choosing.
+        calibrate: Share of train that is kept for temperature and label sets.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import folder
 
-    write_table(folder.read(root, classes=classes, source=source, licence=licence, seed=seed), out, overwrite)
+    table = folder.read(root, classes=classes, source=source, licence=licence, seed=seed, select=select, calibrate=calibrate)
+    _write_import(table, out, overwrite)
 
 
 @imports.command(name="table")
@@ -77,6 +162,8 @@ def import_table(
     source: str | None = None,
     licence: str | None = None,
     seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
     overwrite: Flag = False,
 ) -> None:
     """A CSV, JSON Lines or Parquet file with one row per face.
@@ -92,6 +179,8 @@ def import_table(
         source: Name of the data set; without it the file's.
         licence: Terms of images and labels.
         seed: Seed of the splits.
+        select: Share of train that is kept for choosing.
+        calibrate: Share of train that is kept for temperature and label sets.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import table_file
@@ -106,8 +195,10 @@ def import_table(
         source=source,
         licence=licence,
         seed=seed,
+        select=select,
+        calibrate=calibrate,
     )
-    write_table(table, out, overwrite)
+    _write_import(table, out, overwrite)
 
 
 @imports.command(name="drawn")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from mien.cli.app import Flag, app, wrote
+
+if TYPE_CHECKING:
+    from mien.faces.crop import Geometry
 
 
 @app.command
@@ -21,12 +24,13 @@ def align(
     margin: float | None = None,
     upright: Flag = False,
     labels_from_folders: Flag = False,
+    root: Path | None = None,
     overwrite: Flag = False,
 ) -> int:
-    """The faces of photos, cut out alike, as pictures and a table.
+    """The faces of photos, or of one table by its own points and boxes, cut out alike, as pictures and a table.
 
     Args:
-        photos: Photos, folders and globs.
+        photos: Photos, folders and globs; or one table (.parquet), whose faces keep their columns and splits.
         out: Folder to make: faces/, faces.parquet, and without.csv for photos without a face.
         size: Side of the faces in pixels.
         min_face: Smallest side of a face that is searched, in pixels.
@@ -34,20 +38,29 @@ def align(
         margin: Side of the cut over the detector's box; without it, that of FER2013's faces.
         upright: Turn faces until the eyes are level.
         labels_from_folders: Take the folder that a photo lies in for its label: photos/wink/1.jpg is a wink.
+        root: Folder of a table's pictures, where they moved.
         overwrite: Replace the folder if it exists.
     """
     from dataclasses import replace
 
+    from mien.errors import RecipeError
     from mien.faces.align import align
     from mien.faces.crop import FER2013
     from mien.faces.detect import MTCNN
     from mien.log import say
 
+    geometry = replace(FER2013, margin=FER2013.margin if margin is None else margin, upright=upright)
+    if any(path.suffix == ".parquet" for path in photos):
+        if len(photos) > 1 or largest or labels_from_folders:
+            raise RecipeError(
+                "align: a table goes by itself, without --largest and --labels-from-folders. Make one with: mien data merge"
+            )
+        return _align_table(photos[0], out, root=root, geometry=geometry, size=size, overwrite=overwrite)
     found = align(
         photos,
         out,
         detector=MTCNN(min_face=min_face),
-        geometry=replace(FER2013, margin=FER2013.margin if margin is None else margin, upright=upright),
+        geometry=geometry,
         size=size,
         largest=largest,
         labels_from_folders=labels_from_folders,
@@ -59,3 +72,16 @@ def align(
         say(f"{several:,} faces are not the largest of their photo but have its label: --largest leaves them out")
     wrote(out / "faces.parquet", f"{len(found.table):,} faces")
     return 3 if found.num_broken else 0
+
+
+def _align_table(path: Path, out: Path, *, root: Path | None, geometry: Geometry, size: int, overwrite: bool) -> int:
+    """Returns the exit code: 3 where a face could not be cut."""
+    from mien.data.table import SampleTable
+    from mien.faces.align import align_table
+    from mien.log import say
+
+    found = align_table(SampleTable.read(path, root=root), out, geometry=geometry, size=size, overwrite=overwrite)
+    for sample, why in found.without[:1]:
+        say(f"{len(found.without):,} faces could not be cut, all in {out / 'without.csv'}; the first, {sample}: {why}")
+    wrote(out / "faces.parquet", f"{len(found.table):,} faces")
+    return 3 if found.without else 0

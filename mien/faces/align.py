@@ -1,4 +1,4 @@
-"""Align: photos become a folder of faces, all cut in the same way, and a table that says where each comes from."""
+"""Align: photos, or a table's faces, become a folder of faces cut in the same way, and a table of where each comes from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -26,17 +26,18 @@ from mien.errors import ImageError, RecipeError, RunError, TableError
 from mien.faces.crop import FER2013, Geometry, crop_face
 from mien.faces.detect import Detector
 from mien.faces.find import find_pictures
+from mien.faces.points import TEMPLATE, box_around, five_points, require_inside
 from mien.log import Progress
 
 _MADE = {"faces", "faces.parquet", "without.csv"}
 
 
 class Aligned(NamedTuple):
-    """What came of some photos.
+    """What came of some photos, or of a table's faces.
 
     Attributes:
         table: One row for each face.
-        without: Path of each photo without a face, and why it has none.
+        without: Path of each photo without a face, or sample whose face was not cut, and why.
         num_broken: How many of these could not be read.
     """
 
@@ -107,10 +108,99 @@ def align(
             raise ImageError(f"align: {len(photos):,} photos, no face; the first, {photo}: {why}. Try a smaller --min-face.")
         how = {"step": "align", "photos": len(photos), "faces": len(rows), "without": len(without)}
         table = _table(rows, classes=classes, root=out, source=root.name, how=[how], geometry=asdict(geometry))
-        table.write(folder / "faces.parquet")
-        with (folder / "without.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("photo", "why"), *without])
+        _write(folder, table, "photo", without)
     return Aligned(table, without, num_broken)
+
+
+def align_table(
+    table: SampleTable, out: Path | str, *, geometry: Geometry = FER2013, size: int = 112, overwrite: bool = False
+) -> Aligned:
+    """Returns the faces of a table, cut by its own points and boxes, after writing them to a folder, whole or not at all.
+
+    Where a row has `points`, five or iBUG's 68, the geometry lies around the box that the detector would draw around them, so
+    that faces are cut as they are in photos; where it has none, around its `box`. The folder is that of `align`. Rows keep
+    their order and all columns, splits among them, but `path`, `box` and `points`, which become `photo`, `photo_box` and
+    `photo_points`; `image` is left out. A row whose face cannot be cut is left out and told in `without`.
+
+    Args:
+        table: Faces with points or boxes in pixels of their upright pictures.
+        out: Folder to make.
+        geometry: How faces are cut; a model that is trained on the result cuts photos in the same way.
+        size: Side of the faces in pixels.
+        overwrite: Replaces an earlier folder.
+
+    Raises:
+        ImageError: If no face can be cut.
+        RecipeError: If the size is below 1.
+        RunError: If the folder exists, or was not made here.
+        TableError: If the table has neither points nor boxes.
+    """
+    if size < 1:
+        raise RecipeError(f"align: size is {size}. Expected 1 pixel or more.")
+    if "points" not in table and "box" not in table:
+        raise TableError("align: the table has neither points nor box. Pass the photos themselves, so that faces are searched.")
+    out = Path(out)
+    _refuse(out, overwrite)
+    table = replace(table, columns=table.columns.combine_chunks())
+    samples, paths = table.samples, [f"faces/{row // 1000:04}/{row:07}.png" for row in range(len(table))]
+    without: list[tuple[str, str]] = []
+    with _whole_folder(out) as folder:
+        work = partial(_cut_row, table, folder=folder, paths=paths, geometry=geometry, size=size)
+        good = np.ones(len(table), bool)
+        with ThreadPoolExecutor(os.cpu_count()) as pool, Progress(len(table), "align", "face") as line:
+            for row, error in enumerate(pool.map(work, range(len(table)))):
+                if error is not None:
+                    good[row] = False
+                    without.append((samples[row], str(error)))
+                line.update(row + 1)
+        if not good.any():
+            raise ImageError(f"align: {len(table):,} faces, none could be cut; the first, {samples[0]}: {without[0][1]}")
+        how = {"step": "align", "faces": int(good.sum()), "without": len(without), "size": size, "template": TEMPLATE}
+        columns = _moved_columns(table).append_column("path", pa.array(paths, pa.string()))
+        made = replace(table, columns=columns, root=out, how=(*table.how, how), geometry=asdict(geometry)).take(good)
+        _write(folder, made, "sample", without)
+    return Aligned(made, without, len(without))
+
+
+def _cut_row(
+    table: SampleTable, row: int, *, folder: Path, paths: list[str], geometry: Geometry, size: int
+) -> ImageError | None:
+    """Returns why a row's face cannot be cut; null once its pixels are written."""
+
+    def value(column: str) -> Any:
+        return table.columns[column][row].as_py() if column in table else None
+
+    try:
+        stored, box, points = value("image"), value("box"), value("points")
+        image = open_upright(stored if stored is not None else table.image_path(row), channels=3)
+        if points is not None:
+            points = five_points(points)
+            require_inside(points, *image.size)
+            box = box_around(points)
+        if box is None:
+            raise ImageError("neither points nor box. Add one of them, or drop the row.")
+        face = crop_face(image, box, geometry, size=size, points=points)
+    except ImageError as error:
+        return error
+    path = folder / paths[row]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(face.transpose(1, 2, 0)).save(path)
+    return None
+
+
+def _moved_columns(table: SampleTable) -> pa.Table:
+    """Returns the columns of a table whose faces were cut, what belongs to the picture under names of its own."""
+    columns = table.columns.select([name for name in table.columns.column_names if name != "image"])
+    names = {"path": "photo", "box": "photo_box", "points": "photo_points"}
+    moved = columns.drop_columns([name for old, name in names.items() if old in table and name in table])
+    return moved.rename_columns([names.get(name, name) for name in moved.column_names])
+
+
+def _write(folder: Path, table: SampleTable, what: str, without: list[tuple[str, str]]) -> None:
+    """Writes the table, and the list of what has no face."""
+    table.write(folder / "faces.parquet")
+    with (folder / "without.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([(what, "why"), *without])
 
 
 def _refuse(out: Path, overwrite: bool) -> None:

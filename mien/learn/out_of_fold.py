@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from mien.candidates.scores import margin, small_loss, steadiness, vote_agreement
 from mien.data.images import load_images
-from mien.data.table import SampleTable
 from mien.errors import RecipeError
 from mien.files import whole_file
 from mien.learn import checkpoint
@@ -19,7 +18,7 @@ from mien.learn.export import read_model
 from mien.learn.run import Run
 from mien.learn.train import train
 from mien.learn.trainer import predict_logits
-from mien.learn.training_list import prepare
+from mien.learn.training_list import prepare, read_table
 from mien.learn.vulnerability import robustness
 from mien.log import Progress, say
 from mien.predict.label_sets import softmax
@@ -85,7 +84,7 @@ def _scores(run: Run, recipe: Recipe, predictions: Predictions, steps: int, epsi
     path, about = run.folder / "scores.parquet", {"attack": f"{steps} steps, {epsilon:g} grey levels"}
     if path.is_file() and (known := pq.read_table(path)).schema.metadata == {b"attack": about["attack"].encode()}:
         return known
-    table = prepare(SampleTable.read(recipe.data.table, root=recipe.data.root), recipe)
+    table = prepare(read_table(recipe), recipe)
     table = table.in_split(str(recipe.data.splits.report))
     assert table.samples == list(predictions.samples)
     labels = table.labels(recipe.data.label) if recipe.data.label in table else np.full(len(table), -1)

@@ -10,13 +10,13 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mien.data.table import SampleTable
 from mien.errors import RecipeError, RunError, did_you_mean
 from mien.evaluate.comparison import TextTable, tables, to_html, to_latex, to_markdown
 from mien.evaluate.paired import compare, read_arms
 from mien.files import whole_file
 from mien.learn.run import Run, check_same
 from mien.learn.train import train
+from mien.learn.training_list import read_table
 from mien.log import say
 from mien.predict.predictions import Predictions
 from mien.recipe import Recipe, sentence
@@ -292,7 +292,7 @@ def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
     """Writes the tables of the predictions in `out/predictions` to report.{md,html,tex,json}."""
     paths = [_predictions(out, one.name) for one in planned]
     measured = read_arms([path for path in paths if path.is_file()])
-    table_of = {one.arm: one.recipe.data.table for one in planned}
+    recipe_of = {one.arm: one.recipe for one in planned}
     found: list[TextTable] = []
     numbers: list[str] = []
     for each in suite.tables:
@@ -302,7 +302,7 @@ def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
         if not arms:
             found.append(TextTable(each.title, ("method", "numbers"), tuple((name, "not measured") for name in names)))
             continue
-        table = SampleTable.read(table_of[next(iter(arms))])
+        table = read_table(recipe_of[next(iter(arms))])
         comparison = compare(arms, table, each.baseline if each.baseline in arms else None)
         paper = {name: arm.paper for name, arm in suite.arms.items() if arm.paper}
         found += tables(each.title, comparison, paper=paper, missing=missing)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from tempfile import TemporaryFile
 from typing import Any
 
 import lightning_fabric
@@ -23,17 +24,18 @@ from mien.data.images import load_images
 from mien.data.table import SampleTable
 from mien.errors import ImageError, RecipeError, WeightsError
 from mien.learn.build import find, find_class
+from mien.learn.dry_run import describe
 from mien.learn.export import read_weights
-from mien.learn.loader import Faces, MicroBatch
+from mien.learn.loader import Faces
 from mien.learn.model import FaceModel
-from mien.learn.objective import Objective, Progress
+from mien.learn.objective import Objective
 from mien.learn.outcome import finish
 from mien.learn.run import Run
 from mien.learn.trainer import EvaluationFaces, Trainer
-from mien.learn.training_list import TrainingList, prepare, training_list
+from mien.learn.training_list import TrainingList, prepare, read_table, training_list
 from mien.learn.views import check_views
 from mien.log import Progress as ProgressLine
-from mien.log import duration, is_first_process, say
+from mien.log import is_first_process, say
 from mien.recipe import Recipe, Start
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -89,7 +91,7 @@ def train(
             say(f"run {out} is finished already")
             return run
     torch.manual_seed(recipe.train.seed)  # the first weights
-    table = prepare(SampleTable.read(recipe.data.table, root=recipe.data.root), recipe)
+    table = prepare(read_table(recipe), recipe)
     objective: Objective = find("objective", recipe.objective)
     rows = training_list(table, recipe, objective.learns_from)
     model = FaceModel.from_config(recipe.model.model_dump(), table.classes if recipe.model.head else ())
@@ -98,11 +100,11 @@ def train(
     if recipe.start is not None:
         start_from(model, recipe.start)
     if dry_run:
-        _describe(recipe, model, objective, rows)
+        describe(recipe, model, objective, rows)
         return run
     fabric = _fabric(recipe)
     require_images(table)
-    images, held_out, broken = _load(recipe, rows, table)
+    images, held_out, broken = _load(recipe, rows, table, out.absolute().parent)
     about = {**rows.about(), "broken": broken}
     if resume:
         run.check_samples(about)
@@ -230,7 +232,7 @@ def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:
 
 
 def _load(
-    recipe: Recipe, rows: TrainingList, table: SampleTable
+    recipe: Recipe, rows: TrainingList, table: SampleTable, beside: Path
 ) -> tuple[np.ndarray, dict[str, EvaluationFaces], dict[str, str]]:
     """Returns the training pictures, the held-out splits, and why the samples that cannot be read cannot."""
     held_out: dict[str, EvaluationFaces] = {}
@@ -238,56 +240,35 @@ def _load(
     for part in ("select", "calibrate", "report"):
         split = getattr(recipe.data.splits, part)
         if split is not None and recipe.model.head is not None and len(chosen := table.in_split(split)):
-            pictures, broken = _pictures(recipe, chosen, part)
+            pictures, broken = _pictures(recipe, chosen, part, beside)
             all_broken |= broken
             keep = ~np.isin(np.array(chosen.samples, object), list(broken))
             kept = chosen.take(keep)
             label = kept.labels(recipe.data.label) if recipe.data.label in kept else None
-            held_out[part] = EvaluationFaces(kept.samples, pictures[keep], label, kept.class_votes)
-    images, broken = _pictures(recipe, rows.table, "train")
+            held_out[part] = EvaluationFaces(kept.samples, pictures if keep.all() else pictures[keep], label, kept.class_votes)
+    images, broken = _pictures(recipe, rows.table, "train", beside)
     return images, held_out, all_broken | broken
 
 
-def _pictures(recipe: Recipe, table: SampleTable, part: str) -> tuple[np.ndarray, dict[str, str]]:
-    """Returns (N, C, H, W) uint8 and the broken ones; says how many, and refuses past the recipe's share."""
+def _pictures(recipe: Recipe, table: SampleTable, part: str, beside: Path) -> tuple[np.ndarray, dict[str, str]]:
+    """Returns (N, C, H, W) uint8 and the broken ones; says how many, and refuses past the recipe's share.
+
+    More than `train.memory_gb` of them lie in a file without a name in the folder `beside`, which goes when the process does.
+    """
+    channels, size = recipe.model.channels, recipe.model.image_size
+    shape = (len(table), channels, size, size)
+    into = None
+    if math.prod(shape) > recipe.train.memory_gb * 1e9:
+        beside.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=beside) as file:
+            into = np.memmap(file, np.uint8, "w+", shape=shape)
     with ProgressLine(len(table), f"decode {part}", "face") as line:
-        images, broken = load_images(table, channels=recipe.model.channels, size=recipe.model.image_size, done=line.update)
+        images, broken = load_images(table, channels=channels, size=size, into=into, done=line.update)
     for reason in list(broken.values())[:20]:
         say(f"skipped {reason}")
     if len(broken) > recipe.train.max_broken_share * len(table):
         raise ImageError(
-            f"table {recipe.data.table.name}: {len(broken)} of {len(table)} pictures of {part} cannot be read, more than "
+            f"table {recipe.data.name}: {len(broken)} of {len(table)} pictures of {part} cannot be read, more than "
             f"train.max_broken_share {recipe.train.max_broken_share}. First: {next(iter(broken.values()))}"
         )
     return images, broken
-
-
-def _describe(recipe: Recipe, model: FaceModel, objective: Objective, rows: TrainingList) -> None:
-    """Prints the resolved recipe, counts, parameters, memory and time of a dry run to stdout."""
-    size, channels, train = recipe.model.image_size, recipe.model.channels, recipe.train
-    steps = -(-len(rows.table) // train.batch_size)
-    objective.bind(model, rows.data)
-    trained = sum(p.numel() for module in (model, objective) for p in module.parameters())
-    step_s = _step_seconds(recipe, model, objective, rows)
-    print(recipe.to_yaml())
-    print(f"faces to learn from  {len(rows.table):,} ({rows.left_out:,} left out)")
-    print(f"parameters           {trained:,}")
-    print(f"steps                {steps:,} an epoch, {steps * train.epochs:,} in all")
-    print(f"memory for pictures  {len(rows.table) * channels * size * size / 1e9:.2f} GB")
-    print(f"memory for weights   {trained * 4 * 5 / 1e9:.2f} GB (weights, gradients, AdamW's two moments, average)")
-    print(f"time                 {duration(step_s * steps * train.epochs)} at {step_s * 1000:.0f} ms a step on this CPU")
-
-
-def _step_seconds(recipe: Recipe, model: FaceModel, objective: Objective, rows: TrainingList) -> float:
-    """Returns the seconds of a forward and backward pass of one batch of random pixels on this CPU, after one to warm up."""
-    size, channels, count = recipe.model.image_size, recipe.model.channels, min(recipe.train.batch_size, len(rows.table))
-    images = np.random.default_rng(0).integers(0, 256, (count, channels, size, size), np.uint8)
-    targets, label = (None if t is None else t[:count] for t in (rows.data.targets, rows.data.label))
-    faces = Faces(images, targets, label, recipe.train.seed, objective.views, recipe.views)
-    batch = faces.batch(MicroBatch(torch.arange(count), torch.arange(count), 1.0), 0, torch.device("cpu"))
-    for _ in range(2):
-        started = perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16-mixed"):
-            loss = objective(model, batch, Progress(0, 0, recipe.train.epochs, 0.0))
-        loss.total.backward()
-    return perf_counter() - started

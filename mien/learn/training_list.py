@@ -8,11 +8,12 @@ import torch
 
 import mien.candidates
 from mien.data.few_votes import draw_votes, label_by_lot
+from mien.data.merge import merge
 from mien.data.rules import apply_rule
 from mien.data.split import folds
-from mien.data.table import SampleTable
+from mien.data.table import SPLITS, SampleTable
 from mien.errors import TableError
-from mien.learn.build import check_arguments
+from mien.learn.build import check_arguments, find_class
 from mien.learn.objective import LearnsFrom, TrainingData
 from mien.learn.run import hash_of
 from mien.recipe import Data, Recipe
@@ -41,6 +42,43 @@ class TrainingList(NamedTuple):
             "how": [dict(step) for step in table.how],
             "samples": samples,
         }
+
+
+def read_table(recipe: Recipe) -> SampleTable:
+    """Returns the table that a recipe names, or all that it names as one.
+
+    Several are joined by class name, and ids get their file's name where two tables share one. A picture that any of them
+    holds out is learned from in none.
+
+    Raises:
+        TableError: If a table cannot be read, or has other classes than the first and the objective learns from them.
+    """
+    about, first = recipe.data, recipe.data.tables[0]
+    tables = [SampleTable.read(path, root=about.root) for path in about.tables]
+    if len(tables) == 1:
+        return tables[0]
+    objective: Any = find_class("objective", recipe.objective.name)
+    for path, table in zip(about.tables, tables, strict=True):
+        if objective.learns_from != "images" and set(table.classes) != set(tables[0].classes):
+            raise TableError(
+                f"table {path}: classes are {', '.join(table.classes)}, but {', '.join(tables[0].classes)} in {first}. "
+                f"{recipe.objective.name} learns from {objective.learns_from}, so all need the same; leave one table out, "
+                "or decide on the classes with mien data merge --classes."
+            )
+    samples = [sample for table in tables for sample in table.samples]
+    joined = merge(tables, [path.stem for path in about.tables], prefix=len(set(samples)) < len(samples))
+    return _apart(joined, about.splits.train)
+
+
+def _apart(table: SampleTable, train: str) -> SampleTable:
+    """Returns the table with no split for training rows whose picture another row holds out."""
+    if "path" not in table:
+        return table
+    splits, paths = table.splits, table.values("path")
+    held_out = set(paths[(splits != train) & np.isin(splits.astype(str), SPLITS)]) - {None}
+    shared = (splits == train) & np.array([path in held_out for path in paths])
+    splits[shared] = None
+    return table.with_column("split", splits, step="apart", held_out_elsewhere=int(shared.sum()))
 
 
 def prepare(table: SampleTable, recipe: Recipe) -> SampleTable:
@@ -88,7 +126,7 @@ def training_list(table: SampleTable, recipe: Recipe, learns_from: LearnsFrom) -
     if recipe.data.label != "label" and recipe.data.label not in table:
         columns = ", ".join(table.columns.column_names)
         raise TableError(
-            f"table {recipe.data.table.name}: data.label {recipe.data.label!r} is not a column. The table has: {columns}."
+            f"table {recipe.data.name}: data.label {recipe.data.label!r} is not a column. The table has: {columns}."
         )
     split = table.in_split(recipe.data.splits.train)
     label = split.labels(recipe.data.label) if recipe.data.label in split else None
@@ -103,7 +141,7 @@ def training_list(table: SampleTable, recipe: Recipe, learns_from: LearnsFrom) -
         has = has & (label >= 0) if label is not None else None
     if has is None or not has.any():
         raise TableError(
-            f"table {recipe.data.table.name}: of {len(split)} rows in {recipe.data.splits.train} none has {learns_from}"
+            f"table {recipe.data.name}: of {len(split)} rows in {recipe.data.splits.train} none has {learns_from}"
             f"{' and a label' if recipe.data.labelled_only else ''}. "
             + {"candidates": "Add a candidates section to the recipe, or run: mien candidates …"}.get(
                 learns_from, "Use another table."

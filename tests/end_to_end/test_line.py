@@ -114,6 +114,16 @@ def test_the_fine_tuned_encoder_started_from_the_pre_trained_one(line: Path, tmp
 # ---------------------------------------------------------------------- choosing
 
 
+def test_pictures_beyond_memory_lie_in_a_file_and_teach_the_same(line: Path, tmp_path: Path) -> None:
+    runs = {}
+    for name, more in {"inside": [], "mapped": ["--train.memory_gb", "1e-6"]}.items():
+        tokens = ["train", str(line / "tune.yaml"), "--out", str(tmp_path / name), "--train.epochs", "1", "--start", "null"]
+        assert cli.main([*tokens, *more]) == 0
+        runs[name] = Predictions.read(tmp_path / name / "predictions" / "report.parquet").probs
+    np.testing.assert_array_equal(runs["inside"], runs["mapped"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "mapped"]
+
+
 def test_choosing_looks_at_select_alone(line: Path, table: SampleTable, tmp_path: Path, monkeypatch) -> None:
     """A report split without labels, with noise for faces and other faces' votes leads to the same model."""
     rows = np.flatnonzero(table.splits == "report")

@@ -29,8 +29,15 @@ from mien.predict.predictions import Predictions
 from mien.recipe import Recipe
 
 # Every objective of the shelf with its defaults, unless those would sleep through a short training; further variants below.
-ARGUMENTS = {"maskfeat": {"cell": 4}, "revision": {"warmup_epochs": 0, "threshold": 0.05}}
+ARGUMENTS = {
+    "maskfeat": {"cell": 4},
+    "mae": {"decoder": 1},
+    "simmim": {"unit": 1},
+    "moco_v2": {"queue_size": 64},
+    "revision": {"warmup_epochs": 0, "threshold": 0.05},
+}
 VARIANTS = {
+    "maskfeat with a decoder": {"name": "maskfeat", "cell": 4, "decoder": 1},
     "revision by the epoch": {
         "name": "revision",
         "warmup_epochs": 0,

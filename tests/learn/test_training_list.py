@@ -3,7 +3,7 @@ import pytest
 
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, TableError
-from mien.learn.training_list import prepare, training_list
+from mien.learn.training_list import prepare, read_table, training_list
 from mien.recipe import Recipe
 
 VOTES = np.array([[3, 1, 0, 0], [0, 0, 0, 5], [2, 2, 0, 1], [1, 0, 3, 0], [9, 0, 0, 0]], np.int16)
@@ -109,3 +109,77 @@ def test_rows_without_a_label_can_be_left_out_whatever_is_learned_from(table):
     assert found.table.samples == ["a", "d"] and found.left_out == 2
     with pytest.raises(TableError, match="none has votes and a label"):
         training_list(table.take(np.array([1, 2])), labelled, "votes")
+
+
+# ---------------------------------------------------------------------- several tables
+
+
+def write_table(path, samples, *, classes=("x", "y"), label=None, split="train", root=None):
+    columns = {
+        "sample": samples,
+        "path": [f"{sample}.png" for sample in samples],
+        "split": [split] * len(samples) if isinstance(split, str) else split,
+        "label": [label or classes[0]] * len(samples),
+    }
+    table = SampleTable.from_columns(columns, classes=classes, root=root or path.parent / path.stem, source=path.stem)
+    table.write(path)
+    return str(path)
+
+
+def recipe_of(*tables, objective="cross_entropy", **data):
+    return Recipe.from_dict({**RECIPE.model_dump(), "objective": objective, "data": {"table": list(tables), **data}})
+
+
+def test_several_tables_are_joined_by_class_name_and_each_finds_its_own_pictures(tmp_path):
+    one = write_table(tmp_path / "one.parquet", ["a", "b"], label="y")
+    two = write_table(tmp_path / "two.parquet", ["c"], classes=("y", "x"), label="y", root=tmp_path / "elsewhere" / "faces")
+    table = read_table(recipe_of(one, two))
+    assert (table.classes, table.samples) == (("x", "y"), ["a", "b", "c"])
+    assert table.labels().tolist() == [1, 1, 1]
+    places = [table.image_path(row) for row in range(3)]
+    assert places == [tmp_path / "one" / "a.png", tmp_path / "one" / "b.png", tmp_path / "elsewhere" / "faces" / "c.png"]
+    assert len(training_list(table, recipe_of(one, two), "label").table) == 3
+
+
+def test_a_list_of_one_table_is_that_table(tmp_path):
+    one = write_table(tmp_path / "one.parquet", ["a", "b"])
+    assert read_table(recipe_of(one)).columns.equals(SampleTable.read(one).columns)
+
+
+def test_ids_that_stand_in_two_tables_get_the_name_of_their_file(tmp_path):
+    tables = [write_table(tmp_path / f"{name}.parquet", samples) for name, samples in (("one", ["a"]), ("two", ["a", "b"]))]
+    assert read_table(recipe_of(*tables)).samples == ["one/a", "two/a", "two/b"]
+
+
+def test_a_face_that_one_table_holds_out_is_learned_from_in_none(tmp_path):
+    faces = tmp_path / "faces"
+    splits = ["train", "test", "report", "select"]
+    one = write_table(tmp_path / "one.parquet", ["a", "b", "c", "d"], split=splits, root=faces)
+    two = write_table(tmp_path / "two.parquet", ["a", "b", "c", "d", "e"], root=faces)
+    table = read_table(recipe_of(one, two))
+    assert training_list(table, recipe_of(one, two), "images").table.samples == ["one/a", "two/a", "two/e"]
+    assert table.how[-1] == {"step": "apart", "held_out_elsewhere": 3}
+    assert table.splits[:4].tolist() == splits
+
+
+def test_a_table_with_other_classes_is_refused_unless_pictures_alone_are_learned_from(tmp_path):
+    one = write_table(tmp_path / "one.parquet", ["a"])
+    two = write_table(tmp_path / "two.parquet", ["b"], classes=("x", "z"))
+    with pytest.raises(TableError) as error:
+        read_table(recipe_of(one, two))
+    assert str(error.value).startswith(f"table {two}: classes are x, z, but x, y in {one}. cross_entropy learns from label")
+    table = read_table(recipe_of(one, two, objective="maskfeat"))
+    assert table.samples == ["a", "b"] and set(table.splits) == {"train"}
+
+
+def test_a_missing_table_of_a_list_is_named(tmp_path):
+    one = write_table(tmp_path / "one.parquet", ["a"])
+    with pytest.raises(TableError, match=r"two\.parquet: no such file"):
+        read_table(recipe_of(one, str(tmp_path / "two.parquet")))
+
+
+def test_an_error_names_all_tables(tmp_path):
+    tables = [write_table(tmp_path / f"{name}.parquet", [name], split="report") for name in ("one", "two")]
+    recipe = recipe_of(*tables)
+    with pytest.raises(TableError, match=r"table one\.parquet \+ two\.parquet: of 0 rows in train none has label"):
+        training_list(read_table(recipe), recipe, "label")

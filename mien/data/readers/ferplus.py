@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 
 from mien.classes import FERPLUS, FERPLUS_OTHER_ANSWERS
 from mien.data.readers.ferplus_csv import PIXELS, VOTES, holds_csv, parse_counts, read_columns
+from mien.data.readers.label_list import label_by_list
+from mien.data.readers.owner_splits import REPORT
 from mien.data.rules import apply_rule
 from mien.data.split import split
 from mien.data.table import SampleTable
-from mien.errors import TableError
+from mien.errors import RecipeError, TableError, did_you_mean
 
 # Folder: the name of its split in FER2013, and ours. The test folder is read where a user has it.
 FOLDERS = {
@@ -27,13 +30,27 @@ LICENCE = "images: FER2013, research use only; labels: FERPlus, MIT (Microsoft C
 # How FER2013's faces lie around what the detector finds when they stand in larger pictures; medians of docs/crop.py.
 GEOMETRY: dict[str, Any] = {"margin": 1.07, "centre": [0.016, -0.006], "upright": False}
 VOTE_NAMES = (*FERPLUS, *FERPLUS_OTHER_ANSWERS)
+# How papers train and test: the label rule (null: a list's labels), and whether PublicTest is trained on too.
+PROTOCOLS: dict[str, tuple[str | None, bool]] = {
+    "official_majority": ("majority", False),  # Barsoum et al., ICMI 2016
+    "argmax": ("majority10", False),
+    "train+valid_majority": ("majority", True),  # SCAN and others
+    "ran": (None, True),  # the lists of Wang et al., TIP 2020, and papers that follow it
+}
 _WHOLE = "(0, 0, 48, 48)"
 _ROW = f"an image name, a box such as (0, 0, 48, 48) and {len(VOTE_NAMES)} vote counts, without a header"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 def read(
-    root: Path | str, *, rule: str = "majority", seed: int = 0, select: float = 0.08, calibrate: float = 0.08
+    root: Path | str,
+    *,
+    protocol: str = "official_majority",
+    lists: Sequence[Path | str] = (),
+    rule: str | None = None,
+    seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
 ) -> SampleTable:
     """Returns FERPlus as a table; its folder release has 28,558 Training and 3,579 PublicTest faces with votes and labels.
 
@@ -46,9 +63,15 @@ def read(
     train and in select or calibrate. The owner's own splits share faces too (`mien data check` counts them); those stay as
     they are.
 
+    A protocol is a label rule and a choice of splits: `official_majority`; `argmax`, the rule majority10 on the same splits;
+    `train+valid_majority`, where PublicTest is trained on as well, so that report is cut out of both; and `ran`, the same with
+    the labels of lists that the user has. A face that a rule or a list leaves out stays in the table without a label.
+
     Args:
         root: The folder that holds FER2013Train and FER2013Valid, or fer2013.csv and fer2013new.csv.
-        rule: Name of the label rule, one of `mien.data.rules.RULES`.
+        protocol: One of `PROTOCOLS`.
+        lists: The files of protocol ran, see `mien.data.readers.label_list`.
+        rule: Name of a label rule instead of the protocol's, one of `mien.data.rules.RULES`.
         seed: Seed of the cut into train, select and calibrate.
         select: Share of Training that becomes select.
         calibrate: Share of Training that becomes calibrate.
@@ -57,10 +80,19 @@ def read(
         Barsoum et al., ICMI 2016; layout and column order of github.com/microsoft/FERPlus.
 
     Raises:
+        RecipeError: If there is no such protocol, or lists and protocol do not belong together.
         TableError: If the folder, a label file or an image is missing, or a label file is another one's.
     """
+    if protocol not in PROTOCOLS:
+        raise RecipeError(f"ferplus: protocol {protocol!r} is unknown. {did_you_mean(protocol, PROTOCOLS)}")
+    own_rule, with_valid = PROTOCOLS[protocol]
+    if (own_rule is None) != bool(lists) or (lists and rule):
+        raise RecipeError(
+            f"ferplus: protocol {protocol}, {len(lists)} lists, rule {rule}. Expected lists with protocol ran, and with no "
+            "other; they bring their labels, so no rule."
+        )
     root = Path(root)
-    how: dict[str, Any] = {"step": "import", "reader": "ferplus"}
+    how: dict[str, Any] = {"step": "import", "reader": "ferplus", "protocol": protocol}
     if holds_csv(root):
         columns, how["without_image_name"] = read_columns(root)
     else:
@@ -75,7 +107,10 @@ def read(
         geometry=GEOMETRY,
         how=[{**how, "faces": len(columns["sample"])}],
     )
-    return split(apply_rule(table, rule), seed=seed, select=select, calibrate=calibrate)
+    table = label_by_list(table, lists) if lists else apply_rule(table, rule or str(own_rule))
+    if with_valid:
+        table = table.with_column("split", ["test" if name == "test" else "train" for name in table.splits])
+    return split(table, seed=seed, select=select, calibrate=calibrate, report=REPORT if with_valid else 0.0)
 
 
 def _read_folders(root: Path) -> dict[str, list[Any]]:

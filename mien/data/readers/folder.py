@@ -23,6 +23,8 @@ def read(
     source: str | None = None,
     licence: str | None = None,
     seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
 ) -> SampleTable:
     """Returns a table of the pictures below a folder, labelled by the sub-folder they lie in.
 
@@ -40,6 +42,8 @@ def read(
         source: Name of the data set; null takes the folder's name.
         licence: Terms of images and labels.
         seed: Seed of the cut into train, select and calibrate.
+        select: Share of train that becomes select.
+        calibrate: Share of train that becomes calibrate.
 
     Raises:
         TableError: If the folder holds no pictures, mixes layouts, or has a class that `classes` lacks.
@@ -68,7 +72,7 @@ def read(
         licence=licence,
         how=[{"step": "import", "reader": "folder", "faces": len(pictures)}],
     )
-    return cut(table, seed)
+    return cut(table, seed, select=select, calibrate=calibrate)
 
 
 def _find_pictures(root: Path) -> list[PurePath]:

@@ -19,7 +19,7 @@ OWNER_SPLITS = {
 REPORT = 0.15  # share of the training rows that are judged where the owner keeps none apart; not stated; ours
 
 
-def cut(table: SampleTable, seed: int) -> SampleTable:
+def cut(table: SampleTable, seed: int, *, select: float = 0.08, calibrate: float = 0.08) -> SampleTable:
     """Returns the table with select and calibrate cut out of train, where it has a train and neither of the two.
 
     Where the owner keeps nothing apart to judge by, neither report nor test, report is cut out of train as well, if there are
@@ -29,4 +29,5 @@ def cut(table: SampleTable, seed: int) -> SampleTable:
     if "train" not in splits or {"select", "calibrate"} & splits:
         return table
     judged = table.votes is not None or ("label" in table and bool((table.labels() >= 0).any()))
-    return split(table, seed=seed, report=REPORT if judged and not {"report", "test"} & splits else 0.0)
+    report = REPORT if judged and not {"report", "test"} & splits else 0.0
+    return split(table, seed=seed, select=select, calibrate=calibrate, report=report)

@@ -46,6 +46,8 @@ def read(
     source: str | None = None,
     licence: str | None = None,
     seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
 ) -> SampleTable:
     """Returns the faces of a CSV (.csv, .tsv), JSON Lines (.jsonl, .ndjson) or Parquet (.parquet) file, one per row.
 
@@ -72,6 +74,8 @@ def read(
         source: Name of the data set; null takes the file's.
         licence: Terms of images and labels.
         seed: Seed of the cut into train, select and calibrate.
+        select: Share of train that becomes select, where the file has neither of the two.
+        calibrate: Share of train that becomes calibrate, where the file has neither of the two.
 
     Raises:
         TableError: If the file or its columns cannot be used; with one line for each row that cannot, up to `LISTED`.
@@ -109,7 +113,7 @@ def read(
         raise TableError(f"{path}: {error}") from None
     if rule is not None or (vote_names and "label" not in table):
         table = apply_rule(table, rule or "majority")
-    return cut(table, seed)
+    return cut(table, seed, select=select, calibrate=calibrate)
 
 
 # ---------------------------------------------------------------------- what the columns mean
