@@ -24,7 +24,7 @@ def card(config: ModelConfig, best: dict[str, Any], report: Report | None = None
         parts.append("Trainings start from it; it has no classes, its output is a vector per face.")
     parts.append("\n".join(_facts(config, best)))
     if report is not None:
-        parts += ["## How good it is", _measured(report), "## Limits", _LIMITS]
+        parts += ["## How good it is", measured(report), "## Limits", _LIMITS]
     parts += ["## Architecture", f"```json\n{json.dumps(config.architecture)}\n```"]
     return "\n\n".join(parts) + "\n"
 
@@ -44,7 +44,8 @@ def _facts(config: ModelConfig, best: dict[str, Any]) -> list[str]:
     ]
 
 
-def _measured(report: Report) -> str:
+def measured(report: Report) -> str:
+    """Returns what the card says of a report."""
     return (
         "On the report split, which neither training, nor the choice of the epoch, nor calibration has seen. By the command "
         f"`mien evaluate MODEL --data TABLE.parquet`:\n\n{report.to_markdown().strip()}"

@@ -50,7 +50,7 @@ def finish(
     )
     device = torch.device("cpu")
     if "calibrate" in held_out:
-        config = _calibrate(config, held_out["calibrate"], predict_logits(model, held_out["calibrate"].images, device))
+        config = calibrate(config, held_out["calibrate"], predict_logits(model, held_out["calibrate"].images, device))
     config = write_model(run.folder / "model", model, config, card(config, best), images[:64])
     shipped = Predictor(config, lambda faces: predict_logits(model, faces, device), f"{run.folder.name}@{best['epoch']}")
     for split in ("select", "report"):
@@ -66,7 +66,7 @@ def finish(
     run.write_json("DONE", {"epoch": best["epoch"], "chosen_by": best["by"], "score": best["score"]})
 
 
-def _calibrate(config: ModelConfig, faces: EvaluationFaces, logits: np.ndarray) -> ModelConfig:
+def calibrate(config: ModelConfig, faces: EvaluationFaces, logits: np.ndarray) -> ModelConfig:
     """Returns the config with temperature and threshold fitted to the votes, or to labels where there are none."""
     if faces.votes is not None and (known := faces.votes.sum(1) > 0).any():
         against, targets = "votes", faces.votes[known] / faces.votes[known].sum(1, keepdims=True)

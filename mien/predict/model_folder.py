@@ -35,7 +35,8 @@ class ModelConfig:
         source: Data set.
         licence: Terms of the data, which travel with the model.
         data: Fingerprint of the training list, label rule, counts.
-        parity: Largest absolute difference between ONNX and torch, and the largest logit, when it was written.
+        parity: Largest absolute difference between ONNX and torch, and the largest logit, when it was written; where ONNX
+            computes in 8-bit integers, the share of faces whose answer that did not change.
         files: SHA-256 of each file.
         format: Version of this form.
     """
