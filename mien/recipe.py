@@ -177,9 +177,9 @@ class Train(_Section):
 
 
 class Choose(_Section):
-    """What decides, on the select split, which epoch becomes the model."""
+    """What decides, on the select split, which epoch becomes the model; by candidate sets where no label is known."""
 
-    by: Literal["vote_accuracy", "accuracy", "last"] = "last"
+    by: Literal["vote_accuracy", "accuracy", "covering_rate", "approximated_accuracy", "last"] = "last"
 
 
 class Recipe(_Section):

@@ -119,6 +119,34 @@ def kl(votes: np.ndarray, probs: np.ndarray) -> np.ndarray:
     return np.asarray(cross_entropy(votes, probs) - entropy(votes))
 
 
+# ---------------------------------------------------------------------- against candidate sets, where no label is known
+
+
+def covering_rate(candidates: np.ndarray, predicted: np.ndarray) -> float:
+    """Returns the share of faces whose predicted class is a candidate, in [0, 1].
+
+    Args:
+        candidates: (N, K) bool, at least one in each row.
+        predicted: (N,) positions in the classes, -1 without an answer.
+    """
+    return float((candidates[np.arange(len(candidates)), predicted] & (predicted >= 0)).mean())
+
+
+def approximated_accuracy(candidates: np.ndarray, probs: np.ndarray) -> float:
+    """Returns how probably the predicted class is right, by the model's own probabilities within the set, in [0, 1].
+
+    Args:
+        candidates: (N, K) bool, at least one in each row.
+        probs: (N, K) probabilities.
+
+    Source:
+        Wang et al., PLENCH, ICLR 2025.
+    """
+    inside = np.where(candidates, probs, 0)
+    rows = np.arange(len(probs))
+    return float((inside[rows, probs.argmax(1)] / np.maximum(inside.sum(1), PROB_FLOOR)).mean())
+
+
 # ---------------------------------------------------------------------- calibration
 
 

@@ -159,18 +159,19 @@ def check_choice(recipe: Recipe, table: SampleTable) -> None:
     """Checks that the select split has what an epoch is chosen by.
 
     Raises:
-        RecipeError: If none of its faces has votes, or none a label.
+        RecipeError: If none of its faces has votes, or a label, or a candidate set.
     """
     by = recipe.choose.by
     if by == "last":
         return
     chosen = table.in_split(str(recipe.data.splits.select))
-    votes, label = chosen.class_votes, chosen.labels(recipe.data.label) if recipe.data.label in chosen else None
-    has = votes if by == "vote_accuracy" else None if label is None else label >= 0
+    votes, candidates = chosen.class_votes, chosen.candidates
+    label = chosen.labels(recipe.data.label) >= 0 if recipe.data.label in chosen else None
+    has, what = {"vote_accuracy": (votes, "votes"), "accuracy": (label, "a label")}.get(by, (candidates, "a candidate set"))
     if has is None or not has.any():
         raise RecipeError(
-            f"choose.by is {by!r}, but none of the {len(chosen)} faces of split {recipe.data.splits.select!r} has "
-            f"{'votes' if by == 'vote_accuracy' else 'a label'}. Use choose.by: last, or another table."
+            f"choose.by is {by!r}, but none of the {len(chosen)} faces of split {recipe.data.splits.select!r} has {what}. "
+            "Use choose.by: last, or another table."
         )
 
 
@@ -245,7 +246,9 @@ def _load(
             keep = ~np.isin(np.array(chosen.samples, object), list(broken))
             kept = chosen.take(keep)
             label = kept.labels(recipe.data.label) if recipe.data.label in kept else None
-            held_out[part] = EvaluationFaces(kept.samples, pictures if keep.all() else pictures[keep], label, kept.class_votes)
+            held_out[part] = EvaluationFaces(
+                kept.samples, pictures if keep.all() else pictures[keep], label, kept.class_votes, kept.candidates
+            )
     images, broken = _pictures(recipe, rows.table, "train", beside)
     return images, held_out, all_broken | broken
 

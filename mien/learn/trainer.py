@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import RunError
-from mien.evaluate.metrics import vote_accuracy
+from mien.evaluate.metrics import approximated_accuracy, covering_rate, vote_accuracy
 from mien.learn import checkpoint
 from mien.learn.batch import Batch
 from mien.learn.gather import average_running_statistics, sum_over_ranks
@@ -54,20 +54,25 @@ class EvaluationFaces:
         images: (M, C, H, W) uint8.
         label: (M,) int64, -1 where there is none, or null.
         votes: (M, K) int64 or null.
+        candidates: (M, K) bool, no class in rows without a set, or null.
     """
 
     samples: list[str]
     images: np.ndarray
     label: np.ndarray | None
     votes: np.ndarray | None
+    candidates: np.ndarray | None = None
 
     def score(self, probs: np.ndarray) -> dict[str, float]:
-        """Returns vote accuracy and accuracy of (M, K) probabilities, where there are votes and labels."""
+        """Returns what (M, K) probabilities are worth by votes, labels and candidate sets, where there are such."""
         predicted, scores = probs.argmax(1), {}
         if self.votes is not None and (voted := self.votes.sum(1) > 0).any():
             scores["vote_accuracy"] = float(vote_accuracy(self.votes[voted], predicted[voted]))
         if self.label is not None and (known := self.label >= 0).any():
             scores["accuracy"] = float((predicted[known] == self.label[known]).mean())
+        if self.candidates is not None and (has := self.candidates.any(1)).any():
+            scores["covering_rate"] = covering_rate(self.candidates[has], predicted[has])
+            scores["approximated_accuracy"] = approximated_accuracy(self.candidates[has], probs[has])
         return scores
 
 

@@ -114,6 +114,17 @@ def test_the_fine_tuned_encoder_started_from_the_pre_trained_one(line: Path, tmp
 # ---------------------------------------------------------------------- choosing
 
 
+@pytest.mark.parametrize("by", ["covering_rate", "approximated_accuracy"])
+def test_an_epoch_can_be_chosen_by_candidate_sets_alone(line: Path, tmp_path: Path, by: str) -> None:
+    tokens = ["train", str(line / "tune.yaml"), "--out", str(tmp_path / "run"), "--train.epochs", "2", "--choose.by", by]
+    assert cli.main(tokens) == 0
+    rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    scores = [row["value"] for row in rows if row["name"] == f"select/{by}"]
+    done = json.loads((tmp_path / "run" / "DONE").read_text())
+    assert len(scores) == 2 and 0 < max(scores) <= 1
+    assert done["score"] == pytest.approx(max(scores), abs=1e-6) and done["chosen_by"] == by
+
+
 def test_pictures_beyond_memory_lie_in_a_file_and_teach_the_same(line: Path, tmp_path: Path) -> None:
     runs = {}
     for name, more in {"inside": [], "mapped": ["--train.memory_gb", "1e-6"]}.items():

@@ -117,3 +117,12 @@ def test_calibration_error_equals_a_loop_over_bins(faces):
 def test_unanimous_looks_at_all_vote_columns():
     votes = np.array([[10, 0, 0], [9, 1, 0], [9, 0, 1], [0, 0, 10], [0, 0, 0]])  # the last column is no class
     assert metrics.unanimous(votes, 2).tolist() == [True, False, False, False, False]
+
+
+def test_candidate_sets_judge_without_a_label():
+    candidates = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]], bool)
+    probs = np.array([[0.6, 0.2, 0.2], [0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
+    assert metrics.covering_rate(candidates, np.array([0, 0, -1])) == pytest.approx(1 / 3)
+    assert metrics.covering_rate(candidates, probs.argmax(1)) == pytest.approx(2 / 3)
+    # 0.6 of 0.8 within the set; outside the set; all of it.
+    assert metrics.approximated_accuracy(candidates, probs) == pytest.approx((0.75 + 0 + 1) / 3)
