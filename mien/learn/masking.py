@@ -1,16 +1,28 @@
-"""Which patches are hidden in masked pre-training."""
+"""Which patches are hidden in masked pre-training, and their pixels."""
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mien.learn.randomness import uniform
 
 
-def random_mask(keys: Tensor, grid: int, share: float) -> Tensor:
-    """Returns (B, grid²) bool with exactly round(share · grid²) patches of each row hidden, true = hidden."""
-    return _lowest(uniform(keys, "mask", grid * grid), round(share * grid * grid))
+def random_mask(keys: Tensor, grid: int, share: float, *, unit: int = 1) -> Tensor:
+    """Returns (B, grid²) bool that hides squares of unit² patches, exactly round(share · (grid / unit)²) of each row.
+
+    Args:
+        keys: (B,) keys of the samples.
+        grid: Patches along a side.
+        share: Of the squares that are hidden; true = hidden.
+        unit: Patches along a square's side; it divides the grid.
+    """
+    across = grid // unit
+    mask = _lowest(uniform(keys, "mask", across * across), round(share * across * across))
+    if unit > 1:
+        mask = mask.reshape(-1, across, 1, across, 1).expand(-1, -1, unit, -1, unit).reshape(-1, grid * grid)
+    return mask
 
 
 def block_mask(keys: Tensor, grid: int, share: float, *, tries: int = 12) -> Tensor:
@@ -44,6 +56,11 @@ def block_mask(keys: Tensor, grid: int, share: float, *, tries: int = 12) -> Ten
         mask = torch.where(fits[:, None, None], wider, mask)
     order = uniform(keys, "fill", grid * grid) - mask.flatten(1).float()  # hidden patches come first
     return _lowest(order, count)
+
+
+def patch_pixels(pixels: Tensor, patch: int) -> Tensor:
+    """Returns (B, L, C · patch²): the pixels of each patch of (B, C, H, W), patches row by row."""
+    return F.unfold(pixels, patch, stride=patch).transpose(1, 2)
 
 
 def _lowest(numbers: Tensor, count: int) -> Tensor:

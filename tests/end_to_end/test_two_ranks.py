@@ -139,13 +139,18 @@ def test_two_ranks_learn_what_one_learns(walked: Path, title: str) -> None:
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """The bias of an attention's keys cancels out: its gradient is rounding noise, which Adam scales up to a step."""
+    """Compares all tensors, but what rounding noise moves.
+
+    The bias of an attention's keys cancels out: its gradient is rounding noise, which Adam scales up to a step. The bias under
+    an absolute error has a sum of signs for a gradient, which cancels now and then.
+    """
     assert found.keys() == expected.keys()
     for name in (name for name in expected if not name.endswith("offer.bias")):
         pair = found[name], expected[name]
         if name.endswith("qkv.bias"):
             pair = tuple(torch.cat([each.chunk(3)[0], each.chunk(3)[2]]) for each in pair)
-        torch.testing.assert_close(*pair, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        atol = 1e-4 if name == "objective.predict.bias" else 1e-5  # the rate is 3e-3
+        torch.testing.assert_close(*pair, atol=atol, rtol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
 # ---------------------------------------------------------------------- by the command

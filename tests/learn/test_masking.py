@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mien.learn.masking import block_mask, random_mask
+from mien.learn.masking import block_mask, patch_pixels, random_mask
 from mien.learn.randomness import keys
 
 KEYS = keys(0, 0, torch.arange(300))
@@ -37,3 +37,25 @@ def test_blocks_hang_together_more_than_single_patches():
         return float((square[:, 1:] & square[:, :-1]).sum() + (square[:, :, 1:] & square[:, :, :-1]).sum())
 
     assert touching(block_mask(KEYS, 14, 0.4)) > 1.5 * touching(random_mask(KEYS, 14, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("grid", "unit", "share", "count"), [(6, 2, 0.6, 5), (12, 2, 0.6, 22), (6, 3, 0.5, 2), (6, 1, 0.6, 22)]
+)
+def test_squares_are_hidden_whole_and_exactly_their_share(grid, unit, share, count):
+    mask = random_mask(KEYS, grid, share, unit=unit)
+    squares = (
+        mask.reshape(300, grid // unit, unit, grid // unit, unit).transpose(2, 3).flatten(3)
+    )  # (300, rows, columns, unit²)
+    assert mask.shape == (300, grid * grid) and torch.equal(squares.any(3), squares.all(3))
+    assert squares.all(3).sum((1, 2)).unique().tolist() == [count]
+    assert torch.equal(squares[..., 0].flatten(1), random_mask(KEYS, grid // unit, share))
+
+
+def test_pixels_of_patches_are_listed_row_by_row():
+    pixels = torch.randn(2, 3, 8, 12)
+    found = patch_pixels(pixels, 4)
+    assert found.shape == (2, 6, 48)
+    for patch in range(6):
+        row, column = 4 * (patch // 3), 4 * (patch % 3)
+        assert torch.equal(found[:, patch], pixels[:, :, row : row + 4, column : column + 4].flatten(1))

@@ -76,3 +76,19 @@ def test_the_encoder_is_shown_the_mask_and_the_token(case):
     objective(model, batch, START)
     assert shown["mask_token"] is objective.mask_token
     assert (shown["mask"] == block_mask(batch.keys, 4, 0.4)).all()
+
+
+@torch.no_grad()
+def test_with_a_decoder_the_encoder_is_shown_no_mask_token_and_the_loss_is_the_same_mean(case):
+    model, tokens, batch = case
+    visible, shown = tokens[:, :10], []
+    model.encode = lambda images, **given: shown.append(given) or Features(visible, None, visible.mean(1))
+    objective = MaskFeat(cell=4, decoder=2, decoder_width=32)
+    objective.bind(model, TrainingData(4, ()))
+    assert len(objective.decode.blocks) == 2 and not hasattr(objective, "mask_token")
+    loss = objective(model, batch, START)
+    mask = block_mask(batch.keys, 4, 0.4)
+    assert [list(given) for given in shown] == [["mask"]] and torch.equal(shown[0]["mask"], mask)
+    targets = patch_targets(hog(batch.views["weak"], cell=4), 2)[mask].numpy()  # (24, 72)
+    expected = np.square(objective.decode(visible, mask).numpy() - targets).mean()
+    assert float(loss.total) == pytest.approx(expected, rel=1e-5)

@@ -5,6 +5,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -15,7 +16,8 @@ from mien.learn.model import Features
 class TimmEncoder(nn.Module):
     """Returns the features of a timm model without its classifier.
 
-    Vision transformers can hide patches; others give the last feature map, whose positions are the tokens.
+    Vision transformers can hide patches, unless convolutions before their patches would see what is hidden; others give the
+    last feature map, whose positions are the tokens.
 
     Args:
         image_size: Side in pixels.
@@ -44,7 +46,8 @@ class TimmEncoder(nn.Module):
         body: Any = self.body
         self.width = int(body.num_features)
         self.is_vit = isinstance(body, VisionTransformer)
-        self.gives = frozenset({"masking", "levels"}) if self.is_vit else frozenset({"levels"})
+        hides = self.is_vit and isinstance(body.patch_embed, PatchEmbed)
+        self.gives = frozenset({"masking", "levels"}) if hides else frozenset({"levels"})
         self.patch = body.patch_embed.patch_size[0] if self.is_vit else None
         self.grid = body.patch_embed.grid_size[0] if self.is_vit else None
 

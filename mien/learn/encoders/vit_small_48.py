@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mien.errors import RecipeError
-from mien.learn.model import Features, attention, sincos_2d
+from mien.learn.model import Features, sincos_2d
+from mien.learn.transformer import Block, initialise
 
 
 class ViTSmall48(nn.Module):
@@ -49,9 +50,9 @@ class ViTSmall48(nn.Module):
         self.patch_embed = _conv_stem(channels, width, patch) if stem == "conv" else nn.Conv2d(channels, width, patch, patch)
         self.stem_sees_neighbours = stem == "conv"
         self.pos_embed = nn.Parameter(sincos_2d(self.grid, self.grid, width))  # (L, D), learned from a fixed start
-        self.blocks = nn.ModuleList(_Block(width, heads, drop_path * i / max(1, depth - 1)) for i in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, drop_path * i / max(1, depth - 1)) for i in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, pixels: Tensor, *, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Features:
         if mask is not None and self.stem_sees_neighbours:
@@ -73,36 +74,6 @@ class ViTSmall48(nn.Module):
         return Features(tokens, square, tokens.mean(1), tuple(levels))
 
 
-class _Block(nn.Module):
-    """A pre-norm transformer block: attention and a feed-forward layer, each added to its input."""
-
-    def __init__(self, width: int, heads: int, drop_path: float) -> None:
-        super().__init__()
-        self.heads, self.drop_path = heads, drop_path
-        self.norm_1 = nn.LayerNorm(width, eps=1e-6)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-        self.norm_2 = nn.LayerNorm(width, eps=1e-6)
-        self.widen = nn.Linear(width, 4 * width)
-        self.narrow = nn.Linear(4 * width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self._drop(self.attend(self.norm_1(tokens)))
-        return tokens + self._drop(self.narrow(F.gelu(self.widen(self.norm_2(tokens)))))
-
-    def attend(self, tokens: Tensor) -> Tensor:
-        """Returns multi-head self-attention of (B, L, D)."""
-        qkv = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, L, D / heads)
-        mixed = attention(*qkv.unbind(0))
-        return self.project(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
-
-    def _drop(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        keep = 1 - self.drop_path
-        return branch * (torch.rand(len(branch), 1, 1, device=branch.device) < keep) / keep
-
-
 def _conv_stem(channels: int, width: int, patch: int) -> nn.Sequential:
     """Returns stride-2 convolutions that halve the picture until one position stands for one patch."""
     layers: list[nn.Module] = []
@@ -118,10 +89,3 @@ def _conv_stem(channels: int, width: int, patch: int) -> nn.Sequential:
         layers += [nn.Conv2d(inside, outside, 3, 2, 1, bias=False), nn.GroupNorm(8, outside), nn.ReLU()]
         inside = outside
     return nn.Sequential(*layers, nn.Conv2d(width, width, 1))
-
-
-def _initialise(module: nn.Module) -> None:
-    """Truncated normal 0.02 for linear maps, as in ViT; convolutions keep PyTorch's."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
