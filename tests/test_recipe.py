@@ -59,7 +59,7 @@ def test_overrides_replace_nested_keys_and_add_new_ones():
     recipe = Recipe.read(REVISION, overrides)
     assert recipe.train.epochs == 3 and recipe.views["weak"]["scale"] == [0.5, 2]
     assert recipe.model.head.name == "linear" and recipe.model.head.arguments == {}
-    assert recipe.objective.arguments["reversible"] is True and recipe.objective.arguments["threshold"] == 0.3
+    assert recipe.objective.arguments["reversible"] is True and recipe.objective.arguments["threshold"] == 0.8
     assert recipe.start is None and recipe.data.splits.report is None
     assert Recipe.read(REVISION).train.epochs == 40  # the file stays
 
