@@ -1,4 +1,4 @@
-"""What contrastive partial-label objectives share: a projector, a loss with given positives, a queue, and prototypes."""
+"""What contrastive objectives share: a projector, a loss with given positives, a queue, and prototypes."""
 
 import torch
 from torch import Tensor, nn

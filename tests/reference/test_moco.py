@@ -88,7 +88,7 @@ def test_version_2_tells_a_face_s_own_key_from_those_of_the_queue(model):
     loss = objective(model, batch, progress(0))
     queries = projected(objective.projector, pooled(model.encoder, batch.views["strong_1"]))
     keys = projected(objective.copy.projector, pooled(objective.copy.encoder, batch.views["strong_2"]))
-    queue = objective.queue.numpy()
+    queue = objective.queue.rows.numpy()
     np.testing.assert_allclose(np.square(queue).sum(1), 1, rtol=1e-5)
     cosines = np.concatenate([(queries * keys).sum(1, keepdims=True), queries @ queue.T], 1)
     assert loss.total.item() == pytest.approx(crossed(cosines, np.zeros(5, int), 0.3), rel=1e-5)
@@ -100,20 +100,20 @@ def test_the_queue_keeps_the_last_keys_and_the_oldest_go_first(model):
     objective = bound(MoCoV2(queue_size=7, width=4), model)
     written = []
     for step, rows in enumerate((3, 3, 2)):
-        batch, before = batch_of(10 * step, rows), objective.queue.clone()
+        batch, before = batch_of(10 * step, rows), objective.queue.rows.clone()
         loss = objective(model, batch, progress(step))
-        assert torch.equal(objective.queue, before)  # a loss alone writes nothing
+        assert torch.equal(objective.queue.rows, before)  # a loss alone writes nothing
         objective.update(model, batch, loss, progress(step))
         written.append(loss.carry["keys"])
     keys = torch.cat(written)  # (8, 4)
-    assert torch.equal(objective.queue, torch.cat([keys[7:], keys[1:7]])) and int(objective.place) == 1
+    assert torch.equal(objective.queue.rows, torch.cat([keys[7:], keys[1:7]])) and int(objective.queue.place) == 1
 
 
 def test_of_more_keys_than_the_queue_holds_the_last_stay(model):
     objective = bound(MoCoV2(queue_size=3, width=4), model)
     loss = objective(model, batch_of(0), progress(0))
     objective.update(model, batch_of(0), loss, progress(0))
-    assert torch.equal(objective.queue, loss.carry["keys"][2:]) and int(objective.place) == 0
+    assert torch.equal(objective.queue.rows, loss.carry["keys"][2:]) and int(objective.queue.place) == 0
 
 
 def test_a_key_of_version_2_does_not_depend_on_who_shares_the_batch():

@@ -4,10 +4,9 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from mien.learn.batch import Batch
-from mien.learn.gather import gather_rows
+from mien.learn.contrast import Queue, projector
 from mien.learn.model import FaceModel
 from mien.learn.momentum import MomentumCopy, cosines, unit_rows
 from mien.learn.objective import Loss, Objective, Progress, TrainingData
@@ -17,7 +16,7 @@ class MoCoV2(Objective):
     """Cross-entropy of finding a face's own key, among the keys of earlier faces, from another view of it.
 
     Queries come from the model and a projector of two layers, keys from a copy of both that follows slowly. Keeps `queue`,
-    (M, D_out), the last keys of all ranks, the oldest of which is at `place`.
+    (M, D_out), the last keys of all ranks.
 
     Args:
         queue_size: M, keys to compare with. The official 65,536 are for a million pictures.
@@ -38,32 +37,25 @@ class MoCoV2(Objective):
     views: ClassVar[tuple[str, ...]] = ("strong_1", "strong_2")
     couples_batch = True
 
-    queue: Tensor
-    place: Tensor
-
     def __init__(self, *, queue_size: int = 4096, momentum: float = 0.999, temperature: float = 0.2, width: int = 128) -> None:
         super().__init__()
         self.queue_size, self.momentum, self.temperature, self.width = queue_size, momentum, temperature, width
 
     def bind(self, model: FaceModel, data: TrainingData) -> None:
         inside: int = model.encoder.width
-        self.projector = nn.Sequential(nn.Linear(inside, inside), nn.ReLU(), nn.Linear(inside, self.width))
+        self.projector = projector(inside, self.width)
         self.copy = MomentumCopy(model.encoder, self.projector)
-        self.register_buffer("queue", unit_rows(torch.randn(self.queue_size, self.width)))
-        self.register_buffer("place", torch.tensor(0))
+        self.queue = Queue(unit_rows(torch.randn(self.queue_size, self.width)))
 
     def forward(self, model: FaceModel, batch: Batch, progress: Progress) -> Loss:
         first, second = (batch.views[name] for name in self.views)
         queries = unit_rows(self.projector(model.encode(first).pooled))  # (B, D_out)
         keys = unit_rows(self.copy.eval()(model.pixels(second)))  # eval: running statistics, nothing of the batch
         own = (queries * keys).sum(1, keepdim=True)
-        logits = torch.cat([own, cosines(queries, self.queue)], 1) / self.temperature  # (B, 1 + M)
+        logits = torch.cat([own, cosines(queries, self.queue.rows)], 1) / self.temperature  # (B, 1 + M)
         error = F.cross_entropy(logits, torch.zeros_like(batch.index))
         return Loss(error, None, {"found_share": (logits.argmax(1) == 0).float().mean()}, {"keys": keys})
 
     def update(self, model: FaceModel, batch: Batch, loss: Loss, progress: Progress) -> None:
         self.copy.follow(model.encoder, self.projector, self.momentum, progress.step)
-        keys = gather_rows(loss.carry["keys"])[-self.queue_size :]
-        places = (self.place + torch.arange(len(keys), device=keys.device)) % self.queue_size
-        self.queue[places] = keys
-        self.place.add_(len(keys)).remainder_(self.queue_size)
+        self.queue.write(loss.carry["keys"])
