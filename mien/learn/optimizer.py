@@ -80,9 +80,9 @@ class EMA:
     def update(self, module: nn.Module, step: int) -> None:
         """Moves the average towards the module after optimizer step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-        for name, value in module.state_dict().items():
-            if name in trained:
-                self.values[name].lerp_(value, 1 - decay)
-            else:
-                self.values[name].copy_(value)
+        present = module.state_dict()
+        trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+        # All at once: one by one they would take an accelerator as long as a tenth of the step.
+        torch._foreach_lerp_([self.values[name] for name in trained], [present[name] for name in trained], 1 - decay)
+        for name in present.keys() - set(trained):
+            self.values[name].copy_(present[name])
