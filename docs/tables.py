@@ -1,4 +1,4 @@
-"""Puts a suite's tables into results.md, between its markers: those rows that are measured.
+"""Puts a suite's tables into results.md, between <!-- tables of NAME --> and <!-- end -->: those rows that are measured.
 
 Run: .venv/bin/python docs/tables.py runs/tables/report.md
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results.md"
-START, END = "<!-- tables of the suite -->\n", "<!-- end -->\n"
+END = "<!-- end -->\n"
 
 
 def tables(report: str) -> str:
@@ -16,7 +16,7 @@ def tables(report: str) -> str:
     sections = dict(section.split("\n\n", 1) for section in re.split(r"^### ", report, flags=re.MULTILINE)[1:])
     shown = []
     for title, text in sections.items():
-        if not any(f"{title}: against" in other or (title == other and ": against" in title) for other in sections):
+        if not any(other.startswith(f"{title.split(': ')[0]}: against") for other in sections):
             continue
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
         last = -1 if rows[0][-1] == "paper" else None
@@ -27,10 +27,10 @@ def tables(report: str) -> str:
 
 def main(report: Path) -> None:
     """Rewrites results.md."""
-    text = RESULTS.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    RESULTS.write_text(f"{before}{START}\n{tables(report.read_text(encoding='utf-8'))}\n{END}{after}", encoding="utf-8")
+    start = f"<!-- tables of {(report.parent / 'SUITE').read_text().strip()} -->\n"
+    before, rest = RESULTS.read_text(encoding="utf-8").split(start)
+    after = rest.split(END, 1)[1]
+    RESULTS.write_text(f"{before}{start}\n{tables(report.read_text(encoding='utf-8'))}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

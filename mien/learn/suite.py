@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.errors import RecipeError, RunError, did_you_mean
+from mien.evaluate.choice import choice_table, read_metrics
 from mien.evaluate.comparison import TextTable, tables, to_html, to_latex, to_markdown
 from mien.evaluate.paired import compare, read_arms
 from mien.files import whole_file
@@ -279,13 +281,21 @@ def _predictions(out: Path, name: str) -> Path:
 
 
 def _collect(chosen: Sequence[Planned], out: Path) -> None:
-    """Copies the predictions of finished runs, as float16, to where the tables read them."""
+    """Copies the predictions of finished runs, as float16, and their numbers by epoch to where the tables read them."""
     for one in chosen:
-        path = _predictions(out, one.name)
+        path, run = _predictions(out, one.name), out / "runs" / one.name
         if one.recipe.model.head is not None and _is_done(out, one.name) and not path.is_file():
-            predictions = Predictions.read(out / "runs" / one.name / "predictions" / "report.parquet")
+            predictions = Predictions.read(run / "predictions" / "report.parquet")
             path.parent.mkdir(exist_ok=True)
-            predictions.write(path, half=True)
+            with whole_file(path.with_suffix(".jsonl")) as partial:
+                partial.write_bytes((run / "metrics.jsonl").read_bytes())
+            predictions.write(path, half=True)  # last: with it the run is done
+
+
+def _metrics(arm: str, planned: Sequence[Planned], out: Path) -> list[dict[str, np.ndarray]]:
+    """Returns the numbers by epoch of an arm's runs that left them."""
+    paths = [_predictions(out, one.name).with_suffix(".jsonl") for one in planned if one.arm == arm]
+    return [read_metrics(path) for path in paths if path.is_file()]
 
 
 def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
@@ -306,6 +316,10 @@ def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
         comparison = compare(arms, table, each.baseline if each.baseline in arms else None)
         paper = {name: arm.paper for name, arm in suite.arms.items() if arm.paper}
         found += tables(each.title, comparison, paper=paper, missing=missing)
+        by_epoch = {name: _metrics(name, planned, out) for name in arms}
+        if any(by_epoch.values()):
+            known = {name: runs for name, runs in by_epoch.items() if runs}
+            found.append(choice_table(f"{each.title}: accuracy by which rule chose the epoch", known))
         numbers.append(comparison.to_json())
     texts = {
         "report.md": to_markdown(found),
