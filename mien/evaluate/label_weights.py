@@ -5,7 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from mien.data.table import SampleTable
+
+_AGREED = 0.9  # share of the votes on one class from which people agree; not stated; ours
 
 
 class LabelWeights(NamedTuple):
@@ -27,3 +32,32 @@ def read_label_weights(path: Path) -> LabelWeights:
     classes = tuple(name.removeprefix("weight_") for name in columns.column_names if name.startswith("weight_"))
     weights = np.stack([np.asarray(columns[f"weight_{name}"], np.float32) for name in classes], 1)  # (N, K)
     return LabelWeights(columns["sample"], classes, weights)
+
+
+def correctness(run: Path, table: SampleTable) -> list[float]:
+    """Returns, for each epoch, how many of the faces that people agree on have the most label weight on what they agree on.
+
+    Counted are faces with at least `_AGREED` of their votes on one class that had several candidates in the first epoch,
+    as they have where the training saw few of the votes; this is Figure 5 of arXiv 2209.15402, whose relabelled faces are
+    not public. Empty for a run without label weights or a table without votes.
+
+    Args:
+        run: A run's folder.
+        table: All votes, also those that the training did not see.
+    """
+    files = label_files(run)
+    if not files or table.class_votes is None:
+        return []
+    first = read_label_weights(files[0])
+    rows = pc.index_in(first.samples, value_set=table.columns["sample"]).to_numpy()
+    votes = table.class_votes[rows]  # (N, K of the table)
+    agreed = votes.max(1) >= np.maximum(1, _AGREED * votes.sum(1))
+    counted = agreed & ((first.weights > 0).sum(1) > 1)
+    truth = np.array(table.classes, object)[votes.argmax(1)]
+    if not counted.any():
+        return []
+    shares = []
+    for path in files:
+        _, classes, weights = read_label_weights(path)
+        shares.append(float((np.array(classes, object)[weights.argmax(1)] == truth)[counted].mean()))
+    return shares

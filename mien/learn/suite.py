@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.errors import RecipeError, RunError, did_you_mean
-from mien.evaluate.choice import choice_table, read_metrics
-from mien.evaluate.comparison import TextTable, tables, to_html, to_latex, to_markdown
-from mien.evaluate.paired import compare, read_arms
 from mien.files import whole_file
 from mien.learn.run import Run, check_same
+from mien.learn.suite_report import borrow, collect, is_done, predictions_of, write_report
 from mien.learn.train import train
-from mien.learn.training_list import read_table
 from mien.log import say
 from mien.predict.predictions import Predictions
 from mien.recipe import Recipe, sentence
@@ -61,6 +57,25 @@ class SuiteTable(_Section):
     arms: list[str]
 
 
+class SuiteFigure(_Section):
+    """One picture: mien.evaluate.figures has what each kind shows.
+
+    Attributes:
+        name: Of its file.
+        title: Above it.
+        kind: "curves": accuracy by epoch; "values": accuracy by the value of a key; "confusion": recall and confusion;
+            "correctness": of training faces whose votes nearly agree, how many have the most label weight on that class.
+        arms: What it shows.
+        by: The dotted key of "values".
+    """
+
+    name: str
+    title: str
+    kind: Literal["curves", "values", "confusion", "correctness"]
+    arms: list[str]
+    by: str | None = None
+
+
 class Suite(_Section):
     """What to run, in order of worth, and what to say about it.
 
@@ -71,6 +86,7 @@ class Suite(_Section):
         arms: By name.
         runs: In order of worth.
         tables: What the report compares.
+        figures: What the report draws.
     """
 
     name: str
@@ -79,6 +95,7 @@ class Suite(_Section):
     arms: dict[str, SuiteArm]
     runs: list[SuiteRuns]
     tables: list[SuiteTable]
+    figures: list[SuiteFigure] = []
 
     @classmethod
     def read(cls, path: Path) -> Suite:
@@ -98,10 +115,16 @@ class Suite(_Section):
             raise RecipeError(f"{where}: {sentence(error, cls)}") from None
         named = [(f"runs.{place}", name) for place, runs in enumerate(suite.runs) for name in runs.arms]
         named += [(f"tables.{place}", name) for place, each in enumerate(suite.tables) for name in (each.baseline, *each.arms)]
+        named += [(f"figures.{place}", name) for place, each in enumerate(suite.figures) for name in each.arms]
         named += [(f"arms.{name}.start", arm.start) for name, arm in suite.arms.items() if arm.start]
         for key, name in named:
             if name not in suite.arms:
                 raise RecipeError(f"{where}: {key} names the arm {name!r}. {did_you_mean(name, suite.arms)}")
+        for figure in suite.figures:
+            if (figure.kind == "values") != (figure.by is not None):
+                raise RecipeError(
+                    f"{where}: figure {figure.name}: `by`, a dotted key, belongs to the kind values and to no other."
+                )
         return suite
 
 
@@ -167,7 +190,8 @@ def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
     """Trains the runs of a suite that are affordable and not yet done, and writes the report after each.
 
     Several processes may work on one folder at once: each takes the next run that no other holds. Whatever was killed goes
-    on where it stood. Of a run that ended elsewhere its file in `out/predictions` is enough.
+    on where it stood. Of a run that ended elsewhere its file in `out/predictions` is enough; a run of the same recipe in
+    the results of another suite beside `out` is taken from there.
 
     Raises:
         RecipeError: If the suite or one of its recipes cannot be used; before anything is trained.
@@ -180,13 +204,14 @@ def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
     for one in planned:
         _check_recipe(one, out)
     say(f"{len(chosen)} of {len(planned)} runs fit into {budget or suite.budget:g} epochs")
-    _collect(chosen, out)
-    write_tables(suite, planned, out)
+    borrow(planned, out)
+    collect(chosen, out)
+    write_report(suite, planned, out)
     for one in _unfinished(chosen, out):
         begun = _is_begun(out, one.name)
         train(one.recipe, out=out / "runs" / one.name, resume=begun, overwrite=not begun)
-        _collect(chosen, out)
-        write_tables(suite, planned, out)
+        collect(chosen, out)
+        write_report(suite, planned, out)
 
 
 def show_plan(path: Path, out: Path, overrides: Mapping[str, str] | None = None, *, budget: float | None = None) -> None:
@@ -227,7 +252,7 @@ def _check_recipe(one: Planned, out: Path) -> None:
     Raises:
         RunError: Naming the key that differs.
     """
-    run, path = Run(out / "runs" / one.name), _predictions(out, one.name)
+    run, path = Run(out / "runs" / one.name), predictions_of(out, one.name)
     if (run.folder / "recipe.yaml").is_file():
         run.check_recipe(one.recipe)
     elif path.is_file():
@@ -243,12 +268,12 @@ def _unfinished(chosen: Sequence[Planned], out: Path) -> Iterator[Planned]:
     """Yields the next run that is not done, waits for no other and is held by no other process, until there is none."""
     (out / "locks").mkdir(exist_ok=True)
     tried = _done(chosen, out)
-    while waiting := [one for one in chosen if one.name not in tried and (one.after is None or _is_done(out, one.after))]:
+    while waiting := [one for one in chosen if one.name not in tried and (one.after is None or is_done(out, one.after))]:
         one = waiting[0]
         tried.add(one.name)
         try:
             with FileLock(out / "locks" / one.name, timeout=0):
-                if not _is_done(out, one.name):
+                if not is_done(out, one.name):
                     yield one
         except Timeout:
             say(f"{one.name} is being trained by another process")
@@ -259,74 +284,10 @@ def _unfinished(chosen: Sequence[Planned], out: Path) -> Iterator[Planned]:
 
 def _done(chosen: Sequence[Planned], out: Path) -> set[str]:
     """Returns the runs that need no training: those that are done, and pre-trainings that nothing waits for any more."""
-    done = {one.name for one in chosen if _is_done(out, one.name)}
+    done = {one.name for one in chosen if is_done(out, one.name)}
     waited_for = {one.after for one in chosen if one.name not in done}
     return done | {one.after for one in chosen if one.after is not None and one.after not in waited_for}
 
 
 def _is_begun(out: Path, name: str) -> bool:
     return (out / "runs" / name / "data.json").is_file()
-
-
-def _is_done(out: Path, name: str) -> bool:
-    """Returns whether a run has ended; its predictions alone say so as well, wherever they were made."""
-    return (out / "runs" / name / "DONE").is_file() or _predictions(out, name).is_file()
-
-
-def _predictions(out: Path, name: str) -> Path:
-    return out / "predictions" / f"{name}.parquet"
-
-
-# ---------------------------------------------------------------------- reporting
-
-
-def _collect(chosen: Sequence[Planned], out: Path) -> None:
-    """Copies the predictions of finished runs, as float16, and their numbers by epoch to where the tables read them."""
-    for one in chosen:
-        path, run = _predictions(out, one.name), out / "runs" / one.name
-        if one.recipe.model.head is not None and _is_done(out, one.name) and not path.is_file():
-            predictions = Predictions.read(run / "predictions" / "report.parquet")
-            path.parent.mkdir(exist_ok=True)
-            with whole_file(path.with_suffix(".jsonl")) as partial:
-                partial.write_bytes((run / "metrics.jsonl").read_bytes())
-            predictions.write(path, half=True)  # last: with it the run is done
-
-
-def _metrics(arm: str, planned: Sequence[Planned], out: Path) -> list[dict[str, np.ndarray]]:
-    """Returns the numbers by epoch of an arm's runs that left them."""
-    paths = [_predictions(out, one.name).with_suffix(".jsonl") for one in planned if one.arm == arm]
-    return [read_metrics(path) for path in paths if path.is_file()]
-
-
-def write_tables(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
-    """Writes the tables of the predictions in `out/predictions` to report.{md,html,tex,json}."""
-    paths = [_predictions(out, one.name) for one in planned]
-    measured = read_arms([path for path in paths if path.is_file()])
-    recipe_of = {one.arm: one.recipe for one in planned}
-    found: list[TextTable] = []
-    numbers: list[str] = []
-    for each in suite.tables:
-        names = dict.fromkeys([each.baseline, *each.arms])
-        arms = {name: measured[name] for name in names if name in measured}
-        missing = [name for name in names if name not in arms]
-        if not arms:
-            found.append(TextTable(each.title, ("method", "numbers"), tuple((name, "not measured") for name in names)))
-            continue
-        table = read_table(recipe_of[next(iter(arms))])
-        comparison = compare(arms, table, each.baseline if each.baseline in arms else None)
-        paper = {name: arm.paper for name, arm in suite.arms.items() if arm.paper}
-        found += tables(each.title, comparison, paper=paper, missing=missing)
-        by_epoch = {name: _metrics(name, planned, out) for name in arms}
-        if any(by_epoch.values()):
-            known = {name: runs for name, runs in by_epoch.items() if runs}
-            found.append(choice_table(f"{each.title}: accuracy by which rule chose the epoch", known))
-        numbers.append(comparison.to_json())
-    texts = {
-        "report.md": to_markdown(found),
-        "report.html": to_html(found, suite.name),
-        "report.tex": to_latex(found),
-        "report.json": "[\n" + ",\n".join(numbers) + "\n]\n",
-    }
-    for name, text in texts.items():
-        with whole_file(out / name) as partial:
-            partial.write_text(text)

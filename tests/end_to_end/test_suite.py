@@ -79,6 +79,36 @@ def test_a_suite_runs_in_order_of_worth_down_to_its_budget_and_its_tables_can_be
     assert all((out / f"report.{kind}").stat().st_size for kind in ("md", "html", "tex", "json"))
 
 
+def test_a_run_of_another_suite_beside_is_taken_from_there_and_drawn(
+    suite: Callable, line: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, new = tmp_path / "out", tmp_path / "new"
+    path = suite(runs=[{"arms": ["one_hot"]}])
+    assert compare(path, out) == 0
+    arms = {
+        "again": {"recipe": str(line / "tune.yaml"), "set": {"objective": "cross_entropy", "train.epochs": 2, "start": None}}
+    }
+    figures = [
+        {"name": "by_epoch", "title": "t", "kind": "curves", "arms": ["again"]},
+        {"name": "by_rate", "title": "t", "kind": "values", "by": "optimizer.lr", "arms": ["again"]},
+        {"name": "confused", "title": "t", "kind": "confusion", "arms": ["again"]},
+        {"name": "late", "title": "t", "kind": "curves", "arms": ["again", "never"]},
+    ]
+    arms["never"] = {**arms["again"], "set": {**arms["again"]["set"], "train.epochs": 50}}
+    tables = [{"title": "All", "baseline": "again", "arms": ["never"]}]
+    path = suite(name="other", arms=arms, runs=[{"arms": ["again"]}, {"arms": ["never"]}], tables=tables, figures=figures)
+    capsys.readouterr()
+    assert compare(path, new) == 0
+    printed = capsys.readouterr()
+    assert "again-s0 is the run one_hot-s0 of out" in printed.err and not (new / "runs").exists()
+    assert {each.stem for each in new.glob("*.png")} == {"by_epoch", "by_rate", "confused"}
+    assert "late.png waits for never" in printed.err
+
+    wrong = [{"name": "by_epoch", "title": "t", "kind": "values", "arms": ["again"]}]
+    assert compare(suite(name="other", arms=arms, tables=tables, runs=[{"arms": ["again"]}], figures=wrong), new) == 2
+    assert "figure by_epoch: `by`, a dotted key" in capsys.readouterr().err
+
+
 def test_a_suite_killed_in_the_middle_of_a_run_goes_on_to_the_same_end(suite: Callable, tmp_path: Path, monkeypatch) -> None:
     path, steps = suite(runs=[{"arms": ["one_hot"], "seeds": [0]}]), 0
     one_step = Trainer._one_step
@@ -90,20 +120,20 @@ def test_a_suite_killed_in_the_middle_of_a_run_goes_on_to_the_same_end(suite: Ca
             raise KeyboardInterrupt
         one_step(trainer, *rest)
 
-    assert compare(path, tmp_path / "whole") == 0
+    assert compare(path, tmp_path / "whole" / "out") == 0
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_one_step", stop_at)
-        assert compare(path, tmp_path / "cut") == 130
-    assert not (tmp_path / "cut" / "runs" / "one_hot-s0" / "DONE").exists()
-    assert compare(path, tmp_path / "cut") == 0
-    whole, cut = (Predictions.read(tmp_path / name / "predictions" / "one_hot-s0.parquet") for name in ("whole", "cut"))
+        assert compare(path, tmp_path / "cut" / "out") == 130
+    assert not (tmp_path / "cut" / "out" / "runs" / "one_hot-s0" / "DONE").exists()
+    assert compare(path, tmp_path / "cut" / "out") == 0
+    whole, cut = (Predictions.read(tmp_path / name / "out" / "predictions" / "one_hot-s0.parquet") for name in ("whole", "cut"))
     assert (whole.probs == cut.probs).all() and whole.samples == cut.samples
 
 
 def test_a_suite_goes_on_from_predictions_alone_if_they_say_that_its_recipe_made_them(
     suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    path, out, new = suite(), tmp_path / "out", tmp_path / "elsewhere"
+    path, out, new = suite(), tmp_path / "here" / "out", tmp_path / "elsewhere" / "out"  # not beside each other
     assert compare(path, out) == 0
     shutil.copytree(out / "predictions", new / "predictions")
     (new / "predictions" / "one_hot-s1.parquet").unlink()

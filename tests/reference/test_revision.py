@@ -169,3 +169,14 @@ def test_a_reversible_run_from_votes_is_judged_from_the_votes_again(told):
     for _ in range(2):  # 0.75 against 0.25 decides; the second visit starts from the votes, not from the decision
         np.testing.assert_allclose(run.visit([[0, 0, -9, -9]]), [[1, 0, 0, 0]])
     np.testing.assert_allclose(run.visit([[-1.2, 0, -9, -9]]), [[0.75, 0.25, 0, 0]])
+
+
+def test_eq_2_as_printed_is_numerically_dead_at_the_papers_temperature():
+    queries = torch.randn(8, 32, generator=torch.manual_seed(0), requires_grad=True)
+    loss = uniformity_loss(queries, 0.001, diagonal=True)
+    loss.backward()
+    assert loss.item() == pytest.approx(1000, rel=1e-6)  # 1 / τ, whatever the queries are
+    assert float(queries.grad.abs().max()) < 1e-3
+    spread = uniformity_loss(queries, 0.5, diagonal=True)
+    units = torch.nn.functional.normalize(queries.detach(), dim=1).numpy()
+    assert spread.item() == pytest.approx(np.log(np.exp(units @ units.T / 0.5).sum(1)).mean(), rel=1e-5)

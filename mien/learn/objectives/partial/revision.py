@@ -31,6 +31,8 @@ class Revision(Objective):
             votes counts as one.
         uniformity: Weight of the loss that spreads the label queries; 0 leaves it out.
         temperature: τ of that loss.
+        diagonal: Takes eq. 2 as printed, with each query beside itself. At the paper's τ of 0.001 that is 1 / τ whatever the
+            queries are, and nothing is learned from it.
 
     Source:
         arXiv 2209.15402, eqs. 1 to 4 and Algorithm 1.
@@ -55,11 +57,12 @@ class Revision(Objective):
         start: Literal["uniform", "votes"] = "uniform",
         uniformity: float = 0.1,
         temperature: float = 0.1,
+        diagonal: bool = False,
     ) -> None:
         super().__init__()
         self.threshold, self.confidence, self.normalise, self.reversible = threshold, confidence, normalise, reversible
         self.granularity, self.momentum, self.warmup_epochs, self.start = granularity, momentum, warmup_epochs, start
-        self.uniformity, self.temperature = uniformity, temperature
+        self.uniformity, self.temperature, self.diagonal = uniformity, temperature, diagonal
 
     @property
     def needs(self) -> frozenset[str]:
@@ -85,7 +88,7 @@ class Revision(Objective):
         labelling = cross_entropy_to(self.weights[batch.index], logits)
         if not self.uniformity:
             return Loss(labelling, logits)
-        spread = uniformity_loss(model.head.queries, self.temperature)  # type: ignore[union-attr, arg-type]
+        spread = uniformity_loss(model.head.queries, self.temperature, self.diagonal)  # type: ignore[union-attr, arg-type]
         parts: dict[str, float | Tensor] = {"labelling": labelling.detach(), "uniformity": spread.detach()}
         return Loss(labelling + self.uniformity * spread, logits, parts)
 
@@ -128,12 +131,12 @@ def revise(weights: Tensor, confidence: Tensor, threshold: float, normalise: boo
     return torch.where(decided[:, None], F.one_hot(places, weights.shape[1]).to(weights.dtype), weights)
 
 
-def uniformity_loss(queries: Tensor, temperature: float) -> Tensor:
-    """Returns () eq. 2 without its diagonal: (1/K) Σ_i log Σ_{j≠i} exp(t_i · t_j / τ), t_i along the queries (K, D).
+def uniformity_loss(queries: Tensor, temperature: float, diagonal: bool = False) -> Tensor:
+    """Returns () eq. 2: (1/K) Σ_i log Σ_{j≠i} exp(t_i · t_j / τ), t_i along the queries (K, D); with `diagonal` over j = i too.
 
-    The smallest value, log(K − 1) − 1 / (τ (K − 1)), is taken by the simplex equiangular tight frame.
+    The smallest value, without the diagonal log(K − 1) − 1 / (τ (K − 1)), is taken by the simplex equiangular tight frame.
     """
     units = F.normalize(queries, dim=1)
     cosines = (units[:, None] * units[None]).sum(2)  # (K, K); a matrix product would lose digits in mixed precision
-    itself = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+    itself = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device) & (not diagonal)
     return (cosines / temperature).masked_fill(itself, -torch.inf).logsumexp(1).mean()

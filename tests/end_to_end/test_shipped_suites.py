@@ -1,0 +1,59 @@
+"""The suites in recipes/suites: each can be planned as it stands, and runs on drawn faces at a smoke's size."""
+
+from pathlib import Path
+
+import pytest
+
+from mien import cli
+from mien.learn.build import find
+from mien.learn.model import FaceModel
+from mien.learn.suite import Suite, affordable, plan
+
+ROOT = Path(__file__).parents[2]
+SUITES = sorted((ROOT / "recipes" / "suites").glob("*.yaml"))
+SMALL = {
+    "model.encoder": "{name: vit_small_48, width: 16, depth: 1, heads: 2, stem: patch}",
+    "model.image_size": "16",
+    "start": "null",
+    "train.epochs": "1",
+    "train.precision": "32-true",
+    "optimizer.warmup_epochs": "0",
+}
+
+
+@pytest.fixture(autouse=True)
+def from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_arm_has_what_its_method_needs_and_the_header_its_command(path: Path, tmp_path: Path) -> None:
+    suite = Suite.read(path)
+    assert suite.name == path.stem
+    assert f"mien compare recipes/suites/{path.name} --out runs/{path.stem}" in path.read_text()
+    planned = plan(suite, tmp_path, {})
+    assert {one.arm for one in planned} == set(suite.arms)  # no arm that never runs
+    assert affordable(planned, suite.budget)
+    for one in planned:
+        objective = find("objective", one.recipe.objective)
+        model = FaceModel.from_config(one.recipe.model.model_dump(), ("a", "b", "c") if one.recipe.model.head else ())
+        assert objective.needs <= model.gives | {"votes", "label"}, one.name
+
+
+def test_they_run_on_drawn_faces_and_train_once_what_two_of_them_need(
+    line: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tokens = [
+        token for key, value in {**SMALL, "data.table": str(line / "faces.parquet")}.items() for token in (f"--{key}", value)
+    ]
+    for name in ("partial_fair", "table5", "table8", "figure6_7"):
+        assert (
+            cli.main(
+                ["compare", str(ROOT / f"recipes/suites/{name}.yaml"), "--out", str(tmp_path / name), "--budget", "3", *tokens]
+            )
+            == 0
+        )
+        assert (tmp_path / name / "report.md").stat().st_size
+    printed = capsys.readouterr().err
+    assert "sets-s0 is the run fixed_candidates-s0 of partial_fair" in printed
+    assert "plain-s0 is the run" in printed

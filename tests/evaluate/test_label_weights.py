@@ -1,0 +1,33 @@
+"""What label weights say about faces that people agree on."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mien.data.table import SampleTable
+from mien.evaluate.label_weights import correctness
+
+CLASSES = ("glad", "calm")
+
+
+def make(tmp_path, epochs):
+    (tmp_path / "labels").mkdir()
+    for epoch, weights in enumerate(epochs):
+        columns = {"sample": ["a", "b", "c", "d"], **{f"weight_{n}": np.float32(w) for n, w in zip(CLASSES, weights, strict=True)}}
+        pq.write_table(pa.table(columns), tmp_path / "labels" / f"epoch_{epoch:04d}.parquet")
+    votes = [[9, 1], [5, 5], [0, 10], [10, 0]]
+    table = pa.table({"sample": ["d", "c", "b", "a"], "votes": votes[::-1], "path": ["x"] * 4})
+    return SampleTable(table, classes=CLASSES, vote_names=CLASSES)
+
+
+def test_it_counts_faces_that_nine_of_ten_agree_on_and_the_training_was_unsure_of(tmp_path):
+    # a: nine of ten say glad; b: divided; c: all say calm; d: one candidate from the start, not counted.
+    first = ([0.5, 0.5, 0.6, 1.0], [0.5, 0.5, 0.4, 0.0])
+    later = ([0.9, 0.1, 0.2, 1.0], [0.1, 0.9, 0.8, 0.0])
+    table = make(tmp_path, [first, later])
+    assert correctness(tmp_path, table) == [0.5, 1.0]
+
+
+def test_there_is_nothing_to_say_without_label_weights(tmp_path):
+    table = make(tmp_path, [])
+    assert correctness(tmp_path, table) == []
