@@ -106,12 +106,13 @@ class Data(_Section):
 
 
 class Model(_Section):
-    """The whole model: encoder, head and what happens to the pixels before."""
+    """The whole model: encoder, head and what happens to the pixels before; `mirror` answers by a face and its mirror image."""
 
     encoder: Named
     image_size: int = Field(ge=8, le=1024)
     channels: Literal[1, 3] = 1
     pixels: Literal["per_image", "imagenet"] = "per_image"
+    mirror: bool = False
     head: Named | None = None
 
 

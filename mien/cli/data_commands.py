@@ -245,6 +245,37 @@ def merge(
 
 
 @data.command
+def corrupt(
+    table: Path,
+    *,
+    out: Path,
+    rate: float,
+    along: Path | None = None,
+    seed: int = 0,
+    again: Flag = False,
+    overwrite: Flag = False,
+) -> None:
+    """A share of the training labels becomes wrong, to see what a method makes of it; label_clean keeps what they were.
+
+    Args:
+        table: A table with labels.
+        out: Table to write, a Parquet file.
+        rate: Share of the labels of each class in train that become wrong, from 0 to 1.
+        along: JSON file of the classes that each label is taken for and how often, such as {"fear": {"surprise": 3}}, or the
+            report.json of mien evaluate; without it all other classes are equally likely.
+        seed: Chooses the faces and their new labels.
+        again: Add noise to labels that have some already.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.corrupt import corrupt, read_confusions
+    from mien.data.table import SampleTable
+
+    refuse_existing(out, overwrite)
+    confusions = read_confusions(along) if along is not None else None
+    write_table(corrupt(SampleTable.read(table), rate=rate, along=confusions, seed=seed, again=again), out, overwrite)
+
+
+@data.command
 def check(table: Path, *, root: Path | None = None, json: Flag = False) -> int:
     """Missing and broken images, ties, leakage, and counts by split, class and label rule.
 

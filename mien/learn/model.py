@@ -89,6 +89,7 @@ class FaceModel(nn.Module):
         self.config = copy.deepcopy(dict(config))
         self.classes: tuple[str, ...] = tuple(config["classes"])
         self.pixels = Pixels(config["pixels"], config["channels"])
+        self.mirror: bool = config.get("mirror", False)  # models of before there was such have it not
         size, channels = config["image_size"], config["channels"]
         self.encoder = find("encoder", config["encoder"], image_size=size, channels=channels)
         self.head: nn.Module | None = None
@@ -118,9 +119,17 @@ class FaceModel(nn.Module):
         return features
 
     def forward(self, images: Tensor) -> HeadOutput:
-        """Returns the head's output for (B, C, H, W) pixels."""
+        """Returns the head's output for (B, C, H, W) pixels.
+
+        In evaluation mode a model with `mirror` answers by the mean of a face's logits and its mirror image's.
+        """
         assert self.head is not None, "this model has no head"
-        return self.head(self.encode(images))  # type: ignore[no-any-return]
+        if self.training or not self.mirror:
+            return self.head(self.encode(images))  # type: ignore[no-any-return]
+        both = self.head(self.encode(torch.cat([images, images.flip(3)])))
+        count = images.shape[0]  # a `len` would be frozen into the exported graph
+        logits = (both.logits[:count] + both.logits[count:]) / 2  # (B, K)
+        return HeadOutput(logits, {name: branch[:count] for name, branch in both.branches.items()})
 
 
 _FEW_TOKENS = 64  # measured at 36: up to here plain products take a CPU less time than the fused attention

@@ -5,8 +5,9 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mien.errors import RecipeError
 from mien.learn.batch import Batch
-from mien.learn.model import FaceModel
+from mien.learn.model import FaceModel, Features
 
 
 class Loss(NamedTuple):
@@ -113,3 +114,14 @@ def uniform_over(candidates: Tensor) -> Tensor:
 def softmax_inside(logits: Tensor, candidates: Tensor) -> Tensor:
     """Returns (B, K) probabilities restricted to the candidate set: rows sum to 1, zero outside."""
     return logits.float().masked_fill(candidates == 0, -torch.inf).softmax(1)
+
+
+def map_of(features: Features) -> Tensor:
+    """Returns (B, D, h, w), the encoder's last map.
+
+    Raises:
+        RecipeError: If the encoder has none.
+    """
+    if features.map is None:
+        raise RecipeError("the objective reads a map, but this encoder gives none. Use one that does, such as vit_small_48.")
+    return features.map

@@ -54,8 +54,9 @@ def walk(table: Path, folder: Path, devices: int) -> None:
     """Trains by each objective for an epoch of uneven steps and keeps what this rank then holds."""
     rows = SampleTable.read(table)
     for title, objective in OBJECTIVES.items():
-        kind = find("objective", objective).learns_from
-        head = None if kind == "images" else {"name": "label_query", "layers": 1, "heads": 2, "dropout": 0.0}
+        made = find("objective", objective)
+        queries = {"name": "label_query", "layers": 1, "heads": 2, "dropout": 0.0}
+        head = None if made.learns_from == "images" else "linear" if "linear" in made.needs else queries
         recipe = Recipe.from_dict(
             {
                 "data": {"table": str(table)},

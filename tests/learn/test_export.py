@@ -58,6 +58,13 @@ def test_onnx_gives_the_logits_of_torch_for_batches_of_any_size(shipped):
     assert config.parity["difference"] <= TOLERANCE * max(1, config.parity["largest"])
 
 
+def test_onnx_mirrors_as_torch_does(tmp_path):
+    model, _ = written(tmp_path, mirror=True)
+    for count in (1, 3):
+        expected = model(torch.from_numpy(IMAGES[:count])).logits.detach().numpy()
+        np.testing.assert_allclose(run_onnx(tmp_path, IMAGES[:count])["logits"], expected, atol=1e-4)
+
+
 def test_a_model_read_from_its_folder_or_run_gives_the_same_logits(shipped):
     folder, model, config = shipped
     for place in (folder, folder.parent):

@@ -37,6 +37,16 @@ def test_a_model_made_again_from_its_config_has_the_same_weights_by_name(images)
     assert torch.equal(again(images).logits, model(images).logits)
 
 
+def test_a_mirrored_model_answers_by_a_face_and_its_mirror_image_once_it_is_trained(images):
+    plain, model = made(head=QUERIES), made(head=QUERIES, mirror=True)
+    expected = (plain(images).logits + plain(images.flip(3)).logits) / 2
+    found = model(images)
+    torch.testing.assert_close(found.logits, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.branches["queries"], plain(images).branches["queries"], atol=1e-5, rtol=1e-5)
+    plain, model = made(), made(mirror=True)
+    assert torch.equal(model.train()(images).logits, plain.train()(images).logits)
+
+
 def test_a_config_is_copied(images):
     config = {**CONFIG, "encoder": dict(ENCODER)}
     model = FaceModel.from_config(config, ("a", "b"))
