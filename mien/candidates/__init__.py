@@ -4,15 +4,22 @@ from collections.abc import Callable
 
 from mien.candidates.ambiguous import ambiguous
 from mien.candidates.describe import describe
+from mien.candidates.flip import flip
 from mien.candidates.given import given
 from mien.candidates.topk import topk
 from mien.candidates.votes import votes
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, did_you_mean
 
-__all__ = ["ambiguous", "describe", "find", "given", "topk", "votes"]
+__all__ = ["ambiguous", "describe", "find", "flip", "given", "topk", "votes"]
 
-_BUILDERS: dict[str, Callable[..., SampleTable]] = {"ambiguous": ambiguous, "given": given, "topk": topk, "votes": votes}
+_BUILDERS: dict[str, Callable[..., SampleTable]] = {
+    "ambiguous": ambiguous,
+    "flip": flip,
+    "given": given,
+    "topk": topk,
+    "votes": votes,
+}
 
 
 def find(name: str) -> Callable[..., SampleTable]:

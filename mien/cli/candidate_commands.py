@@ -93,6 +93,37 @@ def ambiguous(
 
 
 @candidates.command
+def flip(
+    table: Path,
+    *,
+    out: Path,
+    rate: float = 0.3,
+    along: Path | None = None,
+    probs: Path | None = None,
+    seed: int = 0,
+    overwrite: Flag = False,
+) -> None:
+    """The label and wrong classes that join it by chance: synthetic sets for practice.
+
+    Args:
+        table: A table with labels.
+        out: Table to write.
+        rate: Probability of each wrong class to join, from 0 to 1; with --along or --probs the mean over wrong classes.
+        along: JSON file of the classes that each label is taken for and how often, such as {"fear": {"surprise": 3}}, or the
+            report.json of mien evaluate: classes join in proportion.
+        probs: Predictions of its faces: classes join in proportion to their probability.
+        seed: Another seed draws others.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.candidates import flip
+    from mien.data.corrupt import read_confusions
+    from mien.data.table import SampleTable
+
+    confusions = read_confusions(along) if along is not None else None
+    write_table(flip(SampleTable.read(table), rate=rate, along=confusions, probs=probs, seed=seed), out, overwrite)
+
+
+@candidates.command
 def scores(
     recipe: Path, *, out: Path, override: Overrides = None, folds: int = 5, steps: int = 4, epsilon: float = 8.0
 ) -> None:

@@ -13,7 +13,8 @@ CLASSES = ("glad", "calm")
 def make(tmp_path, epochs):
     (tmp_path / "labels").mkdir()
     for epoch, weights in enumerate(epochs):
-        columns = {"sample": ["a", "b", "c", "d"], **{f"weight_{n}": np.float32(w) for n, w in zip(CLASSES, weights, strict=True)}}
+        named = {f"weight_{name}": np.float32(row) for name, row in zip(CLASSES, weights, strict=True)}
+        columns = {"sample": ["a", "b", "c", "d"], **named}
         pq.write_table(pa.table(columns), tmp_path / "labels" / f"epoch_{epoch:04d}.parquet")
     votes = [[9, 1], [5, 5], [0, 10], [10, 0]]
     table = pa.table({"sample": ["d", "c", "b", "a"], "votes": votes[::-1], "path": ["x"] * 4})
