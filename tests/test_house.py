@@ -85,7 +85,7 @@ def wrong_file_name(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def wrong_variable_name(path: str, tree: ast.Module) -> Iterator[str]:
-    fits = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "fit"]
+    fits = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in ("fit", "score")]
     excused = {id(argument) for node in fits for argument in node.args.args} if path.startswith("tabular/") else set()
     for node in ast.walk(tree):
         name = None
@@ -132,13 +132,13 @@ def undocumented(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def undeclared(path: str, tree: ast.Module) -> Iterator[str]:
-    """Outside functions a file may import what the base install brings, in learn/ what [train] brings too."""
+    """Outside functions a file may import what the base install brings; in learn/ what [train], in tabular/ what [tabular] does."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     base = _modules(project["dependencies"])
     extras = {name: _modules(lines) for name, lines in project["optional-dependencies"].items() if name not in ("dev", "all")}
     for module, inside, for_types in imports(tree):
         top = module.split(".")[0]
-        known = base | (extras["train"] if room_of(path) == "learn" else set())
+        known = base | extras.get({"learn": "train", "tabular": "tabular"}.get(room_of(path), ""), set())
         if inside or for_types:
             known = known.union(*extras.values(), {"pandas"} if for_types else set())
         if top != "mien" and top not in sys.stdlib_module_names and top not in known:
