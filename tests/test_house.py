@@ -132,7 +132,7 @@ def undocumented(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def undeclared(path: str, tree: ast.Module) -> Iterator[str]:
-    """Outside functions a file may import what the base install brings; learn/ what [train], tabular/ what [tabular] does too."""
+    """Outside functions a file may import what the base install brings; learn/ what [train], tabular/ what [tabular] do too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     base = _modules(project["dependencies"])
     extras = {name: _modules(lines) for name, lines in project["optional-dependencies"].items() if name not in ("dev", "all")}
