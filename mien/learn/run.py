@@ -105,21 +105,21 @@ class Run:
         with whole_file(self.folder / name) as partial:
             pq.write_table(pa.table(columns), partial, compression="zstd")
 
-    def log(self, step: int, epoch: int, numbers: dict[str, float]) -> None:
-        """Appends numbers to metrics.jsonl, one line each."""
+    def log(self, step: int, epoch: int, numbers: dict[str, float], name: str = "metrics.jsonl") -> None:
+        """Appends numbers to a file, one line each."""
         lines = [
             json.dumps({"step": step, "epoch": epoch, "name": name, "value": round(float(value), 6)}) + "\n"
             for name, value in numbers.items()
         ]
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        with (self.folder / name).open("a") as file:
             file.writelines(lines)
 
     def forget_after(self, step: int) -> None:
-        """Drops metrics of steps after `step`: a killed run may have logged more than its checkpoint knows."""
-        path = self.folder / "metrics.jsonl"
-        if path.is_file():
-            whole = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-            self.write_text("metrics.jsonl", "".join(f"{line}\n" for line in whole if json.loads(line)["step"] <= step))
+        """Drops numbers of steps after `step`: a killed run may have logged more than its checkpoint knows."""
+        for path in (self.folder / "metrics.jsonl", self.folder / "costs.jsonl"):
+            if path.is_file():
+                whole = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+                self.write_text(path.name, "".join(f"{line}\n" for line in whole if json.loads(line)["step"] <= step))
 
     def write_curve(self, split: str, epoch: int, samples: Sequence[str], classes: Sequence[str], probs: np.ndarray) -> None:
         """Adds an epoch's probabilities of a split to curves/SPLIT.parquet, replacing that epoch and later ones."""

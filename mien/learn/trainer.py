@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import lightning_fabric
@@ -141,7 +143,7 @@ class Trainer:
             ProgressLine(epochs * steps, str(self.run.folder), done=self.step_done) as line,
         ):
             for epoch in range(self.step_done // steps, epochs):
-                first = self.step_done % steps
+                first, begun = self.step_done % steps, perf_counter()
                 for place, parts in enumerate(self.plan.epoch(epoch, first_step=first), first):
                     self._one_step(parts, epoch)
                     self.step_done = epoch * steps + place + 1
@@ -150,6 +152,7 @@ class Trainer:
                     # All ranks stop at the same step, whichever was told.
                     stop = bool(sum_over_ranks(torch.tensor(float(interrupted()), device=self.fabric.device)))
                     if place + 1 == steps:
+                        self._log_cost(epoch, (perf_counter() - begun) * steps / (steps - first))
                         self._end_epoch(epoch)
                     elif stop or self.step_done % self.recipe.train.checkpoint_steps == 0:
                         self._save()
@@ -191,6 +194,12 @@ class Trainer:
         with torch.no_grad():
             for batch, loss in seen:
                 self.objective.update(self.model, batch, loss, progress)
+
+    def _log_cost(self, epoch: int, seconds: float) -> None:
+        """Notes what the steps of an epoch took; of an epoch that was interrupted, the later part stands for all of it."""
+        if self.fabric.is_global_zero:
+            numbers = {"cost/seconds": seconds, "cost/memory_gb": _peak_memory(self.fabric.device) / 1e9}
+            self.run.log(self.step_done, epoch, numbers, "costs.jsonl")
 
     def _end_epoch(self, epoch: int) -> None:
         """Ends an epoch: objective, log, label weights, held-out faces, checkpoint."""
@@ -315,6 +324,17 @@ def predict_logits(model: FaceModel, images: np.ndarray, device: torch.device) -
         parts.append(model(batch).logits.float().cpu().numpy())
     model.train(training)
     return np.concatenate(parts)
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Returns the most bytes held so far, on a GPU by its tensors, on a CPU by this process; NaN where nothing tells."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return math.nan
+    import resource  # Unix alone has it
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @contextmanager

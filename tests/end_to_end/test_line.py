@@ -55,7 +55,7 @@ def test_candidate_sets_cover_most_labels_and_some_hold_several_classes(line: Pa
 
 def test_a_run_holds_what_it_takes_to_resume_evaluate_serve_and_audit(line: Path) -> None:
     files = {path.relative_to(line / "tune").as_posix() for path in (line / "tune").rglob("*") if path.is_file()}
-    expected = {"recipe.yaml", "environment.json", "data.json", "metrics.jsonl", "DONE"}
+    expected = {"recipe.yaml", "environment.json", "data.json", "metrics.jsonl", "costs.jsonl", "DONE"}
     expected |= {"checkpoints/last.pt", "checkpoints/best.pt", "report/report.json", "report/report.html"}
     expected |= {f"{folder}/{split}.parquet" for folder in ("predictions", "curves") for split in ("select", "report")}
     expected |= {f"model/{name}" for name in ("model.safetensors", "model.onnx", "config.json", "README.md")}
