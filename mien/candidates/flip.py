@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mien.candidates.outside import beside
+from mien.data.corrupt import Confusions, confusion_weights
 from mien.data.table import SampleTable
-from mien.errors import RecipeError, TableError, did_you_mean
+from mien.errors import RecipeError, TableError
 
 
 def flip(
     table: SampleTable,
     *,
     rate: float = 0.3,
-    along: Mapping[str, Mapping[str, float]] | None = None,
+    along: Confusions | None = None,
     probs: np.ndarray | Path | str | None = None,
     seed: int = 0,
 ) -> SampleTable:
@@ -60,7 +60,7 @@ def flip(
     weights = np.ones(own.shape)
     if along is not None:
         how |= {"kind": "confusions", "along": {name: dict(row) for name, row in along.items()}}
-        weights = _confusions(table.classes, along)[labels]
+        weights = confusion_weights(table.classes, along)[labels]
     elif probs is not None:
         how["kind"] = "probs"
         weights = beside(table, probs, [f"prob_{name}" for name in table.classes], "candidates: probs")
@@ -70,20 +70,6 @@ def flip(
     chances = rate * (num_classes - 1) * weights / np.where(total > 0, total, 1)
     sets = (_draws(seed, table.samples, num_classes) < chances) | own
     return table.with_candidates(sets & known[:, None], name="flip", **how)
-
-
-def _confusions(classes: tuple[str, ...], along: Mapping[str, Mapping[str, float]]) -> np.ndarray:
-    """Returns (K, K): how often each label is taken for each class, in proportion."""
-    weights = np.zeros((len(classes), len(classes)))
-    for name, row in along.items():
-        for other, number in row.items():
-            for each in (name, other):
-                if each not in classes:
-                    raise RecipeError(f"candidates flip: along names {each!r}, no class. {did_you_mean(each, classes)}")
-            if not 0 <= number < np.inf:
-                raise RecipeError(f"candidates flip: along has {number:g} for {name} as {other}. Expected a number from 0.")
-            weights[classes.index(name), classes.index(other)] = number
-    return weights
 
 
 def _draws(seed: int, samples: list[str], count: int) -> np.ndarray:

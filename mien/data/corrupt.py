@@ -50,7 +50,7 @@ def corrupt(
     train = np.flatnonzero((table.splits == "train") & (labels >= 0))
     if not len(train):
         raise TableError(f"corrupt: of {len(table)} rows none has split train and a label. Use another table.")
-    weights = _weights(table.classes, along)
+    weights = 1 - np.eye(len(table.classes)) if along is None else confusion_weights(table.classes, along)
     draws = _draws(seed, [table.samples[row] for row in train])  # (M, 2)
     before = table.values("label")
     after = before.copy()
@@ -86,18 +86,20 @@ def read_confusions(path: Path) -> dict[str, dict[str, float]]:
         raise RecipeError(f"confusions {path}: {error}. {expected}") from None
 
 
-def _weights(classes: tuple[str, ...], along: Confusions | None) -> np.ndarray:
-    """Returns (K, K): how often each label is taken for each class, in proportion, with zeros on the diagonal."""
-    if along is None:
-        return 1 - np.eye(len(classes))
+def confusion_weights(classes: tuple[str, ...], along: Confusions) -> np.ndarray:
+    """Returns (K, K): how often each label is taken for each other class, in proportion; zeros on the diagonal.
+
+    Raises:
+        RecipeError: If a name is no class, or a number is below 0 or not finite.
+    """
     weights = np.zeros((len(classes), len(classes)))
     for name, row in along.items():
         for other, number in row.items():
             for each in (name, other):
                 if each not in classes:
-                    raise RecipeError(f"corrupt: confusions name {each!r}, which is no class. {did_you_mean(each, classes)}")
+                    raise RecipeError(f"confusions name {each!r}, which is no class. {did_you_mean(each, classes)}")
             if not 0 <= number < np.inf:
-                raise RecipeError(f"corrupt: confusions of {name} with {other} are {number:g}. Expected a number from 0.")
+                raise RecipeError(f"confusions of {name} with {other} are {number:g}. Expected a number from 0.")
             weights[classes.index(name), classes.index(other)] = number if other != name else 0
     return weights
 

@@ -63,8 +63,8 @@ def test_draws_depend_on_the_seed_and_the_id_alone_and_grow_with_the_rate():
     ("options", "says"),
     [
         ({"rate": 1.2}, "rate is 1.2. Expected a probability"),
-        ({"along": {"a": {"e": 1}}}, "along names 'e', no class"),
-        ({"along": {"a": {"b": -1}}}, "along has -1 for a as b. Expected a number from 0"),
+        ({"along": {"a": {"e": 1}}}, "confusions name 'e', which is no class"),
+        ({"along": {"a": {"b": -1}}}, "confusions of a with b are -1. Expected a number from 0"),
         ({"along": {}, "probs": np.ones((1, 4))}, "both given. Expected one"),
     ],
 )
