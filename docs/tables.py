@@ -1,4 +1,4 @@
-"""Puts a suite's tables into results.md, between <!-- tables of NAME --> and <!-- end -->: those rows that are measured.
+"""Puts a suite's tables into the page that has <!-- tables of NAME --> and <!-- end -->, between them: those rows that are measured.
 
 Run: .venv/bin/python docs/tables.py runs/tables/report.md
 """
@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results.md"
+PAGES = [Path(__file__).parent / name for name in ("results.md", "ablations.md")]
 END = "<!-- end -->\n"
 
 
@@ -26,11 +26,12 @@ def tables(report: str) -> str:
 
 
 def main(report: Path) -> None:
-    """Rewrites results.md."""
+    """Rewrites the page."""
     start = f"<!-- tables of {(report.parent / 'SUITE').read_text().strip()} -->\n"
-    before, rest = RESULTS.read_text(encoding="utf-8").split(start)
+    page = next(page for page in PAGES if start in page.read_text(encoding="utf-8"))
+    before, rest = page.read_text(encoding="utf-8").split(start)
     after = rest.split(END, 1)[1]
-    RESULTS.write_text(f"{before}{start}\n{tables(report.read_text(encoding='utf-8'))}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{start}\n{tables(report.read_text(encoding='utf-8'))}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ def read_label_weights(path: Path) -> LabelWeights:
 def correctness(run: Path, table: SampleTable) -> list[float]:
     """Returns, for each epoch, how many of the faces that people agree on have the most label weight on what they agree on.
 
+    Where several classes have the most weight alike, the face counts for the part that a draw among them would have.
+
     Counted are faces with at least `_AGREED` of their votes on one class that had several candidates in the first epoch,
     as they have where the training saw few of the votes; this is Figure 5 of arXiv 2209.15402, whose relabelled faces are
     not public. Empty for a run without label weights or a table without votes.
@@ -53,11 +55,13 @@ def correctness(run: Path, table: SampleTable) -> list[float]:
     votes = table.class_votes[rows]  # (N, K of the table)
     agreed = votes.max(1) >= np.maximum(1, _AGREED * votes.sum(1))
     counted = agreed & ((first.weights > 0).sum(1) > 1)
-    truth = np.array(table.classes, object)[votes.argmax(1)]
+    truth = np.array(table.classes, object)[votes.argmax(1)][counted, None]
     if not counted.any():
         return []
     shares = []
     for path in files:
         _, classes, weights = read_label_weights(path)
-        shares.append(float((np.array(classes, object)[weights.argmax(1)] == truth)[counted].mean()))
+        most = weights[counted] == weights[counted].max(1, keepdims=True)  # (M, K)
+        right = most & (np.array(classes, object) == truth)
+        shares.append(float((right.sum(1) / most.sum(1)).mean()))
     return shares

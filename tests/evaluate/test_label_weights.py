@@ -26,7 +26,12 @@ def test_it_counts_faces_that_nine_of_ten_agree_on_and_the_training_was_unsure_o
     first = ([0.5, 0.5, 0.6, 1.0], [0.5, 0.5, 0.4, 0.0])
     later = ([0.9, 0.1, 0.2, 1.0], [0.1, 0.9, 0.8, 0.0])
     table = make(tmp_path, [first, later])
-    assert correctness(tmp_path, table) == [0.5, 1.0]
+    assert correctness(tmp_path, table) == [0.25, 1.0]  # a draw for a, and c wrong at first
+
+
+def test_equal_weights_count_as_a_draw_between_them(tmp_path):
+    table = make(tmp_path, [([0.5, 0.5, 0.5, 1.0], [0.5, 0.5, 0.5, 0.0]), ([0.9, 0.5, 0.5, 1.0], [0.1, 0.5, 0.5, 0.0])])
+    assert correctness(tmp_path, table) == [0.5, 0.75]
 
 
 def test_there_is_nothing_to_say_without_label_weights(tmp_path):
