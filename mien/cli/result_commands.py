@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.cli.app import Flag, Split, app, print_json, refuse_existing, wrote
+from mien.cli.films import FilmOptions, is_for_films, predict_film
 
 if TYPE_CHECKING:
     from mien.data.table import SampleTable
@@ -29,15 +30,16 @@ def predict(
     resume: Flag = False,
     overwrite: Flag = False,
     json: Flag = False,
+    film: FilmOptions | None = None,
 ) -> int:
-    """How people would describe the faces in pictures, with what cannot be ruled out.
+    """How people would describe the faces in pictures or in a film, with what cannot be ruled out.
 
     Args:
-        pictures: Pictures, folders and globs; or one table, whose rows are faces.
+        pictures: Pictures, folders and globs; or one table, whose rows are faces; or one film, or camera:0.
         model: Model folder, OWNER/NAME of a pulled one, or default.
         out: Write .parquet, .csv or .jsonl instead of printing.
         cropped: Each picture is one face already.
-        largest: Only the largest face of each photo.
+        largest: Only the largest face of each photo or frame.
         min_face: Smallest side of a face that is searched, in pixels.
         class_conditional: Label sets cover each class's own answers, not all answers taken together.
         draw: Folder for copies of the photos with their faces framed and named.
@@ -46,10 +48,24 @@ def predict(
         resume: Go on with what an interrupted call left.
         overwrite: Replace the file if it exists.
         json: Print one JSON object a face.
+        film: What only films are asked.
     """
     from mien.errors import ImageError
     from mien.predict.ask import lines, predict
 
+    if is_for_films(pictures, film, cropped or draw is not None or root is not None):
+        return predict_film(
+            pictures[0],
+            film or FilmOptions(),
+            model=model,
+            out=out,
+            largest=largest,
+            min_face=min_face,
+            class_conditional=class_conditional,
+            resume=resume,
+            overwrite=overwrite,
+            json=json,
+        )
     faces = broken = 0
     for part in predict(
         pictures,

@@ -33,7 +33,7 @@ def predict_in_parts(
     """
     check_form(out)
     folder = out.with_name(out.name + ".parts")
-    _open_folder(folder, json.loads(json.dumps(about)), resume)
+    open_folder(folder, json.loads(json.dumps(about)), resume)
     paths = []
     for rows in ranges(total) or [range(0)]:  # without pictures there is a file as well
         path = folder / f"{rows.start:09d}.parquet"
@@ -53,7 +53,12 @@ def ranges(total: int) -> list[range]:
     return [range(start, min(start + PART, total)) for start in range(0, total, PART)]
 
 
-def _open_folder(folder: Path, about: dict[str, Any], resume: bool) -> None:
+def open_folder(folder: Path, about: dict[str, Any], resume: bool) -> None:
+    """Makes the folder in which the parts of a call lie, or checks that it is this call's, to be gone on with.
+
+    Raises:
+        RunError: If it is there and is not to be gone on with, or was begun with other arguments; the message names one.
+    """
     mark = folder / "about.json"
     if not folder.exists():
         folder.mkdir(parents=True)

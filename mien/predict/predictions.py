@@ -48,6 +48,7 @@ class Predictions:
         scores: (M,) float32 in [0, 1], how sure the detector is of a face, NaN where none; or null.
         problems: M sentences that say what is wrong with a broken picture, null for the others; or null.
         recipe: The resolved recipe of the training that made the model, where a training wrote these.
+        own: Further columns, (M,) numbers each by name, such as time, frame and track of the faces of a film; or null.
 
     Raises:
         TableError: If shapes do not fit, or an answer's probabilities are no distribution.
@@ -65,6 +66,7 @@ class Predictions:
     scores: np.ndarray | None = None
     problems: tuple[str | None, ...] | None = None
     recipe: dict[str, Any] | None = None
+    own: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         if not self.status:
@@ -79,6 +81,7 @@ class Predictions:
             ("boxes", self.boxes, (faces, 4)),
             ("points", self.points, (faces, 5, 2)),
             ("scores", self.scores, (faces,)),
+            *((name, column, (faces,)) for name, column in (self.own or {}).items()),
         ):
             shape = (len(found),) if isinstance(found, tuple) else expected if found is None else found.shape
             if shape != expected:
@@ -130,6 +133,8 @@ class Predictions:
             value = getattr(self, name)
             if value is not None:
                 changes[name] = tuple(value[row] for row in rows) if isinstance(value, tuple) else value[rows]
+        if self.own is not None:
+            changes["own"] = {name: column[rows] for name, column in self.own.items()}
         return replace(self, **changes)
 
     def of(self, samples: Collection[str]) -> Predictions:
@@ -145,13 +150,15 @@ class Predictions:
             values = [getattr(part, name) for part in parts]
             if values[0] is not None:
                 changes[name] = sum(values, ()) if isinstance(values[0], tuple) else np.concatenate(values)
+        if (own := parts[0].own) is not None:
+            changes["own"] = {name: np.concatenate([(part.own or {})[name] for part in parts]) for name in own}
         return replace(parts[0], **changes)
 
     def to_arrow(self) -> pa.Table:
         """Returns one column for each thing that is known of a face, and one `prob_CLASS` per class.
 
-        Columns are sample, status, label; then path, problem, ambiguous, label_set, box, tiny, points and score where there are
-        such.
+        Columns are sample, status, label; then path, problem, ambiguous, label_set, box, tiny, points, score and those of `own`
+        where there are such.
         """
         columns: dict[str, Any] = {"sample": pa.array(self.samples, pa.string())}
         if self.paths is not None:
@@ -170,6 +177,7 @@ class Predictions:
             columns["points"] = pa.array(_rows(self.points), pa.list_(pa.list_(pa.float32())))
         if self.scores is not None:
             columns["score"] = pa.array(self.scores, pa.float32(), from_pandas=True)
+        columns |= {name: pa.array(column) for name, column in (self.own or {}).items()}
         for place, name in enumerate(self.classes):
             columns[f"prob_{name}"] = pa.array(self.probs[:, place])
         return pa.table(columns)
@@ -200,6 +208,8 @@ class Predictions:
     def to_stored(self, *, half: bool = False) -> pa.Table:
         """Returns `to_arrow()` with all that `read` needs besides; `half` makes probabilities float16."""
         about = {"version": FORMAT_VERSION, "classes": self.classes, "model": self.model, "recipe": self.recipe}
+        if self.own is not None:
+            about["own"] = list(self.own)
         table = self.to_arrow()
         for place, name in enumerate(self.classes):
             column = self.probs[:, place].astype(np.float16 if half else np.float32)
@@ -222,6 +232,7 @@ class Predictions:
             classes = tuple(about["classes"])
             probs = np.stack([np.asarray(table[f"prob_{name}"], np.float32) for name in classes], 1)
             samples, status = (tuple(table[name].to_pylist()) for name in ("sample", "status"))
+            own = {name: table[name].to_numpy() for name in about["own"]} if "own" in about else None
         except (pa.ArrowInvalid, KeyError, OSError):
             raise TableError(f"predictions {path}: not a file of predictions. Make one with: mien predict …") from None
         num_faces = len(samples)
@@ -250,6 +261,7 @@ class Predictions:
                 scores,
                 problems,
                 about.get("recipe"),
+                own,
             )
         except TableError as error:
             raise TableError(f"predictions {path}: {error}") from None
