@@ -23,9 +23,15 @@ from mien.recipe import Recipe
 
 # Tiny ones; an encoder that is not named here is judged with its defaults.
 SMALL = {
+    "ma_net": {"name": "ma_net", "widths": [8, 8, 16, 16]},
+    "mvt": {"name": "mvt", "width": 32, "depth": 1, "mask_depth": 1, "heads": 2},
+    "psr_pyramid": {"name": "psr_pyramid", "widths": [8, 16], "depths": [1, 1], "own": 1, "sr_blocks": 1},
     "residual_48": {"name": "residual_48", "widths": [8, 16, 16]},
+    "scan": {"name": "scan", "widths": [8, 16], "cuts": 2},
     "timm": {"name": "test_resnet"},
+    "transfer": {"name": "transfer", "widths": [8, 8], "width": 16, "depth": 1, "heads": 2},
     "vit_small_48": {"name": "vit_small_48", "width": 32, "depth": 1, "heads": 2},
+    "vtff": {"name": "vtff", "widths": [8, 8], "width": 16, "depth": 1, "heads": 2},
 }
 ENCODERS = {m.name: SMALL.get(m.name, {"name": m.name}) for m in methods.shelf() if m.kind == "encoder"}
 
