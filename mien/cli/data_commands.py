@@ -276,6 +276,24 @@ def corrupt(
 
 
 @data.command
+def points(table: Path, *, out: Path, root: Path | None = None, overwrite: Flag = False) -> None:
+    """Five points on each face, found by the detector, for trainings that need them; a row with points keeps its own.
+
+    Args:
+        table: A table of faces that are cut out already, or have boxes.
+        out: Table to write, a Parquet file.
+        root: Folder of the images, where they moved.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.table import SampleTable
+    from mien.faces.detect import MTCNN
+    from mien.faces.marks import find_points
+
+    refuse_existing(out, overwrite)
+    write_table(find_points(SampleTable.read(table, root=root), MTCNN(threads=1)), out, overwrite)
+
+
+@data.command
 def check(table: Path, *, root: Path | None = None, json: Flag = False) -> int:
     """Missing and broken images, ties, leakage, and counts by split, class and label rule.
 

@@ -46,8 +46,9 @@ def _one_face(recipe: Recipe, model: FaceModel, objective: Objective, rows: Trai
     size, channels, seed = recipe.model.image_size, recipe.model.channels, recipe.train.seed
     count = min(recipe.train.batch_size, len(rows.table), max(2, _PIXELS // (size * size)))
     images = np.random.default_rng(0).integers(0, 256, (count, channels, size, size), np.uint8)
-    targets, label = (None if t is None else t[:count] for t in (rows.data.targets, rows.data.label))
-    faces = Faces(images, targets, label, seed, objective.views, recipe.views)
+    data = rows.data
+    targets, label, points = (None if t is None else t[:count] for t in (data.targets, data.label, data.points))
+    faces = Faces(images, targets, label, seed, objective.views, recipe.views, points)
     batch = faces.batch(MicroBatch(torch.arange(count), torch.arange(count), 1.0), 0, torch.device("cpu"))
     kept: dict[int, int] = {}  # bytes by where they lie: a tensor that several operations need is kept once
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mien.errors import RunError
 from mien.learn.batch import Batch
 from mien.learn.randomness import keys, permutation
-from mien.learn.views import make_views
+from mien.learn.views import make_views, points_in_views
 
 
 class MicroBatch(NamedTuple):
@@ -118,6 +118,7 @@ class Faces:
         seed: The run's seed.
         views: The names an objective asks for.
         sections: The recipe's `views` section.
+        points: (N, P, 2) float32, from −1 to 1 inside the picture, NaN in rows without, or null.
     """
 
     images: np.ndarray
@@ -126,15 +127,18 @@ class Faces:
     seed: int
     views: Sequence[str]
     sections: Mapping[str, Mapping[str, Any]]
+    points: Tensor | None = None
 
     def batch(self, micro: MicroBatch, epoch: int, device: torch.device) -> Batch:
         """Returns the tensors of one micro-batch on the device."""
         images = torch.from_numpy(self.images[micro.rows.numpy()]).to(device, non_blocking=True)
         batch_keys = keys(self.seed, epoch, micro.positions).to(device)
+        points = self.points[micro.rows].to(device) if self.points is not None else None
         return Batch(
             index=micro.rows.to(device),
             keys=batch_keys,
             views=make_views(images, batch_keys, self.views, self.sections),
             targets=self.targets[micro.rows].to(device) if self.targets is not None else None,
             label=self.label[micro.rows].to(device) if self.label is not None else None,
+            points=points_in_views(points, batch_keys, self.views, self.sections) if points is not None else None,
         )

@@ -1,6 +1,6 @@
 """The contract that carries every method: what is minimised and what is remembered."""
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class TrainingData(NamedTuple):
         label: (N,) int64, -1 where there is none, or null.
         votes: (N, V) int64 or null; the first K columns are the classes.
         class_counts: (K,) float32, the sum of the rows of `targets` divided by their sums; null for "images".
+        points: (N, P, 2) float32, from −1 to 1 inside the picture, NaN in rows without; null unless the objective needs them.
     """
 
     num_samples: int
@@ -53,9 +54,11 @@ class TrainingData(NamedTuple):
     label: Tensor | None = None
     votes: Tensor | None = None
     class_counts: Tensor | None = None
+    points: Tensor | None = None
 
 
 LearnsFrom = Literal["images", "label", "votes", "candidates"]
+Ranges = dict[str, tuple[Any, ...]]
 
 
 class Objective(nn.Module):
@@ -63,11 +66,15 @@ class Objective(nn.Module):
 
     A subclass stores keyword hyper-parameters in its constructor and computes nothing there; `bind` makes memories and
     parameters. An objective that disambiguates keeps its label weights (N, K) in `self.weights`, a `SampleMemory`.
+
+    `ranges` says what a search may try for an argument: `(low, high, "linear")` or `(low, high, "log")`, a number between
+    them on that scale; or the choices themselves. An argument that it does not name stays as the recipe has it.
     """
 
     learns_from: ClassVar[LearnsFrom]
     views: ClassVar[tuple[str, ...]] = ("weak",)
     couples_batch: ClassVar[bool] = False  # true where the loss is not a mean over rows
+    ranges: ClassVar[Ranges] = {}
 
     def __init__(self) -> None:
         super().__init__()

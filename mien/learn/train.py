@@ -94,6 +94,8 @@ def train(
     table = prepare(read_table(recipe), recipe)
     objective: Objective = find("objective", recipe.objective)
     rows = training_list(table, recipe, objective.learns_from)
+    if "points" in objective.needs:
+        rows = rows.with_points()
     model = FaceModel.from_config(recipe.model.model_dump(), table.classes if recipe.model.head else ())
     check_needs(recipe, model, objective, rows)
     check_choice(recipe, table)
@@ -111,7 +113,7 @@ def train(
     say(f"{len(rows.table):,} faces to learn from, {rows.left_out:,} left out for want of {objective.learns_from}")
     data = rows.data
     objective.bind(model, data)
-    faces = Faces(images, data.targets, data.label, recipe.train.seed, objective.views, recipe.views)
+    faces = Faces(images, data.targets, data.label, recipe.train.seed, objective.views, recipe.views, data.points)
     shown = {split: faces_of for split, faces_of in held_out.items() if split != "calibrate"}
     good = torch.tensor([row for row, sample in enumerate(rows.table.samples) if sample not in broken])
     trainer = Trainer(recipe, run, fabric, model, objective, faces, good, rows.table.samples, shown)
@@ -133,17 +135,15 @@ def check_needs(recipe: Recipe, model: FaceModel, objective: Objective, rows: Tr
     Raises:
         RecipeError: Naming what is missing, and the heads or encoders that would do.
     """
-    check_views(objective.views, recipe.views)
+    check_views(objective.views, recipe.views, with_points="points" in objective.needs)
     if objective.learns_from != "images" and model.head is None:
         raise RecipeError(f"model.head is null, but {recipe.objective.name} learns classes. Name a head, such as linear.")
-    given = (
-        model.gives
-        | ({"votes"} if rows.data.votes is not None else set())
-        | ({"label"} if rows.data.label is not None else set())
-    )
+    data = {"votes": rows.data.votes, "label": rows.data.label, "points": rows.data.points}
+    given = model.gives | {name for name, tensor in data.items() if tensor is not None}
     for need in sorted(objective.needs - given):
         makers = _who_gives(need)
-        what = f"Use {' or '.join(makers)}" if makers else f"Use a table with {need}"
+        table = f"Use a table with {need}{'; mien data points finds five on each face' if need == 'points' else ''}"
+        what = f"Use {' or '.join(makers)}" if makers else table
         raise RecipeError(
             f"objective {recipe.objective.name} needs {need!r}, which neither this model nor the data gives. {what}."
         )

@@ -1,5 +1,7 @@
 """The training list: which rows a run learns from, and the tensors an objective sees."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +17,9 @@ from mien.data.table import SPLITS, SampleTable
 from mien.errors import TableError
 from mien.learn.build import check_arguments, find_class
 from mien.learn.objective import LearnsFrom, TrainingData
+from mien.learn.points import face_points
 from mien.learn.run import hash_of
+from mien.log import say
 from mien.recipe import Data, Recipe
 
 
@@ -25,6 +29,13 @@ class TrainingList(NamedTuple):
     table: SampleTable
     data: TrainingData
     left_out: int
+
+    def with_points(self) -> TrainingList:
+        """Returns the list with its faces' points, if they have any, and says how many have none."""
+        points = face_points(self.table)
+        if points is not None and (without := int(points.isnan().any(2).any(1).sum())):
+            say(f"{without:,} of {len(points):,} faces have no points, and learn what needs none")
+        return self._replace(data=self.data._replace(points=points))
 
     def about(self) -> dict[str, Any]:
         """Returns what data.json keeps: ordered ids and their hash, counts, label rule and origin."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mien.errors import RecipeError
 from mien.learn.build import check_arguments
+from mien.learn.points import MIRRORED
 from mien.learn.randomness import uniform
 
 
@@ -77,27 +78,71 @@ def make_view(
     return moved.flip(3) if mirror else moved
 
 
+def move_points(
+    points: Tensor,
+    keys: Tensor,
+    stream: str,
+    *,
+    crop: float = 1.0,
+    flip: float = 0.0,
+    rotate: float = 0.0,
+    scale: tuple[float, float] = (1.0, 1.0),
+    shift: float = 0.0,
+    mirror: bool = False,
+    **looks: Any,
+) -> Tensor:
+    """Returns (B, P, 2) where the points of a batch lie in the view that `make_view` makes by the same arguments.
+
+    In a mirrored face left and right have changed places among its points too.
+
+    Args:
+        points: (B, P, 2) right and down, from −1 to 1 inside the picture; NaN stays NaN.
+        keys: (B,) keys of the samples.
+        stream: Name of the draw.
+        crop: As in `make_view`, and so on.
+        flip: As there.
+        rotate: As there.
+        scale: As there.
+        shift: As there.
+        mirror: As there.
+        looks: What moves nothing.
+    """
+    axes, offset = _warp(uniform(keys, stream, 19), crop, flip, rotate, scale, shift)
+    moved = torch.linalg.solve(axes, (points - offset[:, None]).transpose(1, 2)).transpose(1, 2)  # (B, P, 2)
+    flipped = torch.linalg.det(axes) < 0
+    if mirror:
+        moved, flipped = moved * moved.new_tensor([-1.0, 1.0]), ~flipped
+    return torch.where(flipped[:, None, None], moved[:, MIRRORED[points.shape[1]]], moved)
+
+
 def _move(
     images: Tensor, draws: Tensor, crop: float, flip: float, rotate: float, scale: Sequence[float], shift: float
 ) -> Tensor:
     """Returns the batch cropped, flipped, turned, scaled and shifted by one bilinear resampling; edges are repeated."""
     height, width = images.shape[2:]
+    axes, offset = _warp(draws, crop, flip, rotate, scale, shift)
+    columns, rows = (
+        (torch.arange(length, device=images.device) * 2 + 1) / length - 1 for length in (width, height)
+    )  # pixel centres
+    across = axes[:, :, 0, None, None] * columns  # (B, 2, 1, W)
+    along = axes[:, :, 1, None, None] * rows[:, None] + offset[:, :, None, None]  # (B, 2, H, 1)
+    grid = (across + along).permute(0, 2, 3, 1)  # (B, H, W, 2); F.affine_grid takes a CPU twice the time of the sampling
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _warp(
+    draws: Tensor, crop: float, flip: float, rotate: float, scale: Sequence[float], shift: float
+) -> tuple[Tensor, Tensor]:
+    """Returns (B, 2, 2) axes and (B, 2) offset: a place p of the view is axes · p + offset in the picture; sides at ±1."""
     turn = (draws[:, 1] * 2 - 1) * math.radians(rotate)  # (B,)
     size = torch.exp(math.log(scale[0]) + draws[:, 2] * math.log(scale[1] / scale[0]))  # (B,) uniform in the logarithm
     side = torch.where(draws[:, 0] < flip, -1.0, 1.0)  # (B,)
     offset = (draws[:, 3:5] * 2 - 1) * 2 * shift  # (B, 2): the grid is 2 wide
     cos, sin = torch.cos(turn) / size, torch.sin(turn) / size
     wide, tall, middle = _crops(draws, crop) if crop < 1 else (1.0, 1.0, 0.0)
-    offset = offset + middle
     right = torch.stack([cos * side * wide, sin * side * wide], 1)  # (B, 2): a step to the right of the view, in the picture
     down = torch.stack([-sin * tall, cos * tall], 1)
-    columns, rows = (
-        (torch.arange(length, device=images.device) * 2 + 1) / length - 1 for length in (width, height)
-    )  # pixel centres
-    across = right[:, :, None, None] * columns  # (B, 2, 1, W)
-    along = down[:, :, None, None] * rows[:, None] + offset[:, :, None, None]  # (B, 2, H, 1)
-    grid = (across + along).permute(0, 2, 3, 1)  # (B, H, W, 2); F.affine_grid takes a CPU twice the time of the sampling
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.stack([right, down], 2), offset + middle
 
 
 def _crops(draws: Tensor, smallest: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -169,11 +214,11 @@ def _erase(images: Tensor, draws: Tensor, erase: float, area: Sequence[float]) -
     return torch.where(inside, (draws[:, 10] * 255)[:, None, None, None], images)
 
 
-def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]]) -> None:
+def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]], *, with_points: bool = False) -> None:
     """Checks that a recipe describes every view that an objective asks for.
 
     Raises:
-        RecipeError: If a view is missing or one of its arguments is unknown.
+        RecipeError: If a view is missing, one of its arguments is unknown, or points are asked for that cannot follow it.
     """
     for section, values in sections.items():
         checked = check_arguments(make_view, f"views.{section}.", values, {"images", "keys", "stream", "mirror"})
@@ -185,6 +230,10 @@ def check_views(names: Sequence[str], sections: Mapping[str, Mapping[str, Any]])
         for name, least, most in (("crop", 0.01, 1), ("jpeg", 1, 100), ("randaugment", 0, 30)):
             if not least <= (value := checked.get(name, most)) <= most:
                 raise RecipeError(f"views.{section}.{name} is {value:g}. Expected {least} to {most}.")
+        if with_points and checked.get("randaugment"):
+            raise RecipeError(
+                f"views.{section}.randaugment moves pictures as points do not follow, which the objective needs. Use 0."
+            )
     for name in names:
         if _section(name) not in sections:
             raise RecipeError(f"views.{_section(name)} is missing; the objective asks for the view {name!r}. Add the section.")
@@ -198,11 +247,19 @@ def make_views(
     "weak" is a draw of the section `weak`, "weak_flipped" the mirror image of the same draw, "strong_2" a second draw of
     the section `strong`.
     """
-    views = {}
-    for name in names:
-        stream = name.removesuffix("_flipped")
-        views[name] = make_view(images, keys, stream, **sections[_section(name)], mirror=name.endswith("_flipped"))
-    return views
+    return {name: make_view(images, keys, **_draw(name, sections)) for name in names}
+
+
+def points_in_views(
+    points: Tensor, keys: Tensor, names: Sequence[str], sections: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Tensor]:
+    """Returns where points, (B, P, 2), lie in each of the views of `make_views`, by name."""
+    return {name: move_points(points, keys, **_draw(name, sections)) for name in names}
+
+
+def _draw(name: str, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the arguments that make the view `name`."""
+    return {"stream": name.removesuffix("_flipped"), **sections[_section(name)], "mirror": name.endswith("_flipped")}
 
 
 def _section(name: str) -> str:

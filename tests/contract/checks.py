@@ -74,7 +74,7 @@ def model_for(objective):
     heads = [None] if objective.learns_from == "images" else ["linear", *on_shelf("head")]
     for head in heads:
         model = FaceModel.from_config({**MODEL, "head": head}, CLASSES if head else ())
-        if objective.needs <= model.gives | {"votes", "label"}:
+        if objective.needs <= model.gives | {"votes", "label", "points"}:
             return model
     raise AssertionError(f"no head on the shelf gives {sorted(objective.needs)}")
 
@@ -85,13 +85,15 @@ class Bench:
     def __init__(self, objective_class):
         torch.manual_seed(0)
         self.rows = training_list(whole_table(), recipe(objective_class), objective_class.learns_from)
-        self.data = self.rows.data
         self.objective = objective_class()
+        self.data = self.rows.data
+        if "points" in self.objective.needs:
+            self.data = self.data._replace(points=torch.rand(16, 5, 2) * 2 - 1)
         self.model = model_for(self.objective)
         self.before = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.objective.bind(self.model, self.data)
         images = np.random.default_rng(1).integers(0, 256, (16, 1, 16, 16), dtype=np.uint8)
-        self.faces = Faces(images, self.data.targets, self.data.label, 0, self.objective.views, VIEWS)
+        self.faces = Faces(images, self.data.targets, self.data.label, 0, self.objective.views, VIEWS, self.data.points)
         self.plan = Plan(torch.arange(16), 0, 8)
         parameters = dict.fromkeys([*self.model.parameters(), *self.objective.parameters()])
         self.optimizer = torch.optim.AdamW([p for p in parameters if p.requires_grad], lr=0.01)
@@ -198,8 +200,9 @@ def loss_is_a_mean_over_rows_unless_batches_are_coupled(objective_class):
 
 
 def part_of(batch, rows):
-    fields = {name: value[rows] for name, value in batch._asdict().items() if name != "views" and value is not None}
-    return batch._replace(**fields, views={name: view[rows] for name, view in batch.views.items()})
+    fields = {name: value[rows] for name, value in batch._asdict().items() if torch.is_tensor(value)}
+    views, points = ({name: value[rows] for name, value in (of or {}).items()} for of in (batch.views, batch.points))
+    return batch._replace(**fields, views=views, points=points or None)
 
 
 def random_numbers_come_from_the_keys(objective_class):
@@ -332,7 +335,7 @@ def data_without_what_it_learns_from_are_refused_by_name(objective_class):
 def missing_needs_are_refused_by_name(objective_class):
     bench = Bench(objective_class)
     needs = bench.objective.needs
-    rows = bench.rows._replace(data=bench.data._replace(votes=None, label=None))
+    rows = bench.rows._replace(data=bench.data._replace(votes=None, label=None, points=None))
     for need in needs:
         poor = SimpleNamespace(head=object(), gives=needs - {need})
         with pytest.raises(RecipeError) as caught:

@@ -56,7 +56,15 @@ def walk(table: Path, folder: Path, devices: int) -> None:
     for title, objective in OBJECTIVES.items():
         made = find("objective", objective)
         queries = {"name": "label_query", "layers": 1, "heads": 2, "dropout": 0.0}
-        head = None if made.learns_from == "images" else "linear" if "linear" in made.needs else queries
+        simple = next(
+            (
+                head
+                for need, head in {"linear": "linear", "weight": "weighted", "branches": "regions"}.items()
+                if need in made.needs
+            ),
+            queries,
+        )
+        head = None if made.learns_from == "images" else simple
         recipe = Recipe.from_dict(
             {
                 "data": {"table": str(table)},
@@ -79,9 +87,12 @@ def train_on(table: SampleTable, recipe: Recipe, folder: Path, fabric: lightning
     objective = find("objective", recipe.objective)
     rows = training_list(table, recipe, objective.learns_from)
     model = FaceModel.from_config(recipe.model.model_dump(), table.classes if recipe.model.head else ())
-    objective.bind(model, rows.data)
+    data = rows.data
+    if "points" in objective.needs:
+        data = data._replace(points=torch.rand(len(rows.table), 5, 2, generator=torch.manual_seed(0)) * 2 - 1)
+    objective.bind(model, data)
     images, _ = load_images(rows.table, channels=1, size=16)
-    faces = Faces(images, rows.data.targets, rows.data.label, 0, objective.views, recipe.views)
+    faces = Faces(images, data.targets, data.label, 0, objective.views, recipe.views, data.points)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, Run(folder), fabric, model, objective, faces, torch.arange(len(images)), rows.table.samples, {})
     trainer.fit()

@@ -138,7 +138,8 @@ def test_a_batch_holds_its_rows_pictures_targets_and_labels_and_views_drawn_by_p
     random = np.random.default_rng(0)
     images, targets = random.integers(0, 256, (9, 1, 12, 12), dtype=np.uint8), torch.rand(9, 3)
     sections = {"weak": {"shift": 0.2}, "strong": {"erase": 1.0}}
-    faces = Faces(images, targets, torch.arange(9), 6, ("weak", "strong"), sections)
+    points = torch.rand(9, 5, 2) * 2 - 1
+    faces = Faces(images, targets, torch.arange(9), 6, ("weak", "strong"), sections, points)
     batch = faces.batch(MicroBatch(torch.tensor([4, 0]), torch.tensor([8, 2]), 1.0), 3, torch.device("cpu"))
     assert batch.index.tolist() == [8, 2] and batch.label.tolist() == [8, 2]
     assert torch.equal(batch.targets, targets[[8, 2]])
@@ -147,9 +148,10 @@ def test_a_batch_holds_its_rows_pictures_targets_and_labels_and_views_drawn_by_p
     expected = make_views(torch.from_numpy(images[[8, 2]]), drawn, ("weak", "strong"), sections)
     assert batch.views.keys() == expected.keys()
     assert all(torch.equal(batch.views[name], expected[name]) for name in expected)
+    assert torch.equal(batch.points["strong"], points[[8, 2]])  # what is erased has not moved
 
 
 def test_a_list_without_targets_and_labels_gives_batches_without():
     faces = Faces(np.zeros((2, 1, 8, 8), np.uint8), None, None, 0, ("weak",), {"weak": {}})
     batch = faces.batch(MicroBatch(torch.arange(2), torch.arange(2), 1.0), 0, torch.device("cpu"))
-    assert batch.targets is None and batch.label is None
+    assert batch.targets is None and batch.label is None and batch.points is None

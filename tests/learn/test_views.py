@@ -8,7 +8,7 @@ from PIL import Image
 
 from mien.errors import RecipeError
 from mien.learn.randomness import keys, uniform
-from mien.learn.views import check_views, make_view, make_views
+from mien.learn.views import check_views, make_view, make_views, points_in_views
 
 KEYS = keys(0, 0, torch.arange(200))
 ALL = {
@@ -234,3 +234,26 @@ def test_noise_has_the_deviation_it_is_drawn_with():
     deviation = make_view(grey, KEYS, "weak", noise=20.0).std((1, 2, 3))
     drawn = 20 * uniform(KEYS, "weak", 15)[:, 13]
     torch.testing.assert_close(deviation, drawn, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_point_lies_where_the_dot_that_it_names_has_gone_and_left_and_right_change_in_the_mirror(place):
+    spots = torch.tensor([[-9.0, -6], [8, -5], [1, 2], [-6, 9], [7, 8]])  # pixels right of and below the centre
+    sections = {"weak": {**{name: ALL[name] for name in ("flip", "rotate", "scale")}, "shift": 0.05, "crop": 0.9, "noise": 0.0}}
+    images = dots(*spots[place].tolist())
+    names = ("weak", "weak_flipped")
+    views = make_views(images, KEYS, names, sections)
+    points = points_in_views((spots / 32).expand(len(KEYS), 5, 2), KEYS, names, sections)
+    flipped = uniform(KEYS, "weak", 19)[:, 0] < 0.5
+    for name, mirrored in zip(names, (flipped, ~flipped), strict=True):
+        now = torch.where(mirrored, [1, 0, 2, 4, 3][place], place)
+        found = points[name][torch.arange(len(KEYS)), now] * 32
+        torch.testing.assert_close(found, places(views[name]), atol=0.3, rtol=0)
+
+
+def test_points_that_are_missing_stay_so_and_randaugment_is_refused_where_they_are_needed():
+    points = torch.full((len(KEYS), 5, 2), torch.nan)
+    assert points_in_views(points, KEYS, ["weak"], {"weak": {"rotate": 10}})["weak"].isnan().all()
+    check_views(["weak"], {"weak": {"randaugment": 9}})
+    with pytest.raises(RecipeError, match=r"views\.weak\.randaugment moves pictures as points do not follow"):
+        check_views(["weak"], {"weak": {"randaugment": 9}}, with_points=True)

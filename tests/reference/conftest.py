@@ -50,7 +50,7 @@ class Told:
 class Shown(nn.Module):
     """An objective over N labelled faces whose model takes a view, (B, D, h, w), for its map and has a linear head."""
 
-    def __init__(self, objective, label, *, width, num_classes, votes=None):
+    def __init__(self, objective, label, *, width, num_classes, votes=None, points=None):
         super().__init__()
         torch.manual_seed(0)
         self.encoder, self.head = SimpleNamespace(width=width), Linear(width=width, num_classes=num_classes)
@@ -60,6 +60,7 @@ class Shown(nn.Module):
         votes = None if votes is None else torch.as_tensor(votes)
         classes = tuple("abcdefgh"[:num_classes])
         data = TrainingData(len(label), classes, self.targets, votes=votes, class_counts=self.targets.sum(0))
+        data = data if points is None else data._replace(points=torch.as_tensor(points))
         self.objectives = (objective,)  # in a tuple: not a part of the model
         objective.bind(self, data)
 
@@ -70,11 +71,12 @@ class Shown(nn.Module):
     def forward(self, images):
         return self.head(self.encode(images))
 
-    def loss(self, views, index=None, epoch=0):
-        """Returns the loss of views by name, of which `self.views` are the tensors."""
+    def loss(self, views, index=None, epoch=0, points=None):
+        """Returns the loss of views by name, of which `self.views` are the tensors, with the points of the weak one."""
         self.views = {name: torch.tensor(view, dtype=torch.float32, requires_grad=True) for name, view in views.items()}
         index = torch.arange(len(next(iter(views.values())))) if index is None else torch.as_tensor(index)
-        self.batch = Batch(index, index, self.views, self.targets[index])
+        places = None if points is None else {"weak": torch.as_tensor(points)}
+        self.batch = Batch(index, index, self.views, self.targets[index], points=places)
         self.progress = Progress(epoch, epoch, 10, epoch / 10)
         self.last = self.objectives[0](self, self.batch, self.progress)
         return self.last

@@ -1,10 +1,10 @@
-"""SCN: a learned importance scales each face's logits, and unimportant faces are relabelled where the model disagrees."""
+"""SCN: an important face counts more than others, and unimportant ones are relabelled where the model disagrees."""
 
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mien.learn.batch import Batch
 from mien.learn.memory import SampleMemory
@@ -13,10 +13,10 @@ from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_
 
 
 class SelfCure(Objective):
-    """Cross-entropy on logits times importance, and a margin between the batch's important faces and the others.
+    """Cross-entropy, and a margin between the importance of the batch's important faces and of the others.
 
-    Importance is a sigmoid of a linear map of the pooled features, on a vision transformer of the mean of its tokens. Keeps
-    `weights`, (N, K): one-hot rows, at first the labels.
+    The head says how important a face is, and scales its logits by it: `head: weighted`. Keeps `weights`, (N, K): one-hot rows,
+    at first the labels.
 
     Args:
         high_share: β, share of a batch that counts as important.
@@ -28,8 +28,7 @@ class SelfCure(Objective):
     Source:
         Wang et al., Suppressing Uncertainties for Large-Scale Facial Expression Recognition, CVPR 2020; numbers of its code.
     Differs:
-        The importance is thrown away after training, since it changes no face's likeliest class: the model's own
-        probabilities are sharper than those that are learned with.
+        Nothing known.
     """
 
     learns_from = "label"
@@ -48,20 +47,20 @@ class SelfCure(Objective):
         self.high_share, self.margin, self.relabel_epoch = high_share, margin, relabel_epoch
         self.relabel_margin, self.relabel = relabel_margin, relabel
 
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"weight"})
+
     def bind(self, model: FaceModel, data: TrainingData) -> None:
         assert data.targets is not None
         self.weights = SampleMemory(data.targets)
-        self.importance = nn.Linear(model.encoder.width, 1)
 
     def forward(self, model: FaceModel, batch: Batch, progress: Progress) -> Loss:
-        assert model.head is not None
-        features = model.encode(batch.views["weak"])
-        importance = self.importance(features.pooled).float().sigmoid()  # (B, 1)
-        logits = model.head(features).logits  # (B, K)
-        weights = self.weights[batch.index]
-        labelling = cross_entropy_to(weights, importance * logits)
+        logits, branches = model(batch.views["weak"])  # (B, K), times importance
+        importance, weights = branches["importance"].float(), self.weights[batch.index]  # (B, 1), (B, K)
+        labelling = cross_entropy_to(weights, logits)
         ranking, low = ranked(importance[:, 0], self.high_share, self.margin)
-        probs = (importance * logits).detach().float().softmax(1)
+        probs = logits.detach().float().softmax(1)
         doubted = probs.amax(1) - (probs * weights).sum(1) > self.relabel_margin
         doubted = doubted & low if self.relabel == "low" else doubted
         parts: dict[str, float | Tensor] = {"labelling": labelling.detach(), "ranking": ranking.detach()}
