@@ -35,7 +35,8 @@ def chosen(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
         count: Of the rows.
     """
     rows = np.flatnonzero(((first > 0) & (last <= REMOVED)).any(1))
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
+    places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))
+    return np.asarray(rows[places])
 
 
 def sets(path: Path, title: str, faces: Sequence[SetOfFace]) -> None:
