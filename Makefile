@@ -27,5 +27,5 @@ bench: $(READY)  ## every benchmark, one after the other
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("mien needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[train,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[train,serve,dev]"
 	@touch $@

@@ -138,7 +138,7 @@ def undeclared(path: str, tree: ast.Module) -> Iterator[str]:
     extras = {name: _modules(lines) for name, lines in project["optional-dependencies"].items() if name not in ("dev", "all")}
     for module, inside, for_types in imports(tree):
         top = module.split(".")[0]
-        known = base | extras.get({"learn": "train", "tabular": "tabular"}.get(room_of(path), ""), set())
+        known = base | extras.get({"learn": "train", "tabular": "tabular", "serve": "serve"}.get(room_of(path), ""), set())
         if inside or for_types:
             known = known.union(*extras.values(), {"pandas"} if for_types else set())
         if top != "mien" and top not in sys.stdlib_module_names and top not in known:

@@ -15,6 +15,7 @@ from mien.cli import (  # noqa: F401 - they fill the app
     learn_commands,
     model_commands,
     result_commands,
+    serve_commands,
 )
 from mien.cli.app import app
 from mien.errors import MienError, RecipeError

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from mien.data.table import SampleTable
 from mien.errors import ImageError
 
 MAX_PIXELS = 89_000_000  # larger pictures are refused before they are decoded; not stated; ours: Pillow warns from there on
+# Of Pillow's formats those in which photos come; none of them starts another program, as PostScript does.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", *(("AVIF",) if features.check("avif") else ()))
 MAX_BYTES = 500_000_000  # not stated; ours: no file larger than this is read
 
 Picture = Path | str | bytes | np.ndarray | Image.Image
@@ -107,7 +109,7 @@ def _open(picture: Picture) -> Image.Image:
         raise ImageError("an empty file. Remove or replace it.")
     if picture[4:8] == b"ftyp" and b"hei" in picture[8:40]:  # the brands heic, heix …; ISO/IEC 23008-12
         raise ImageError("HEIC, which is not read here. Save it as JPEG or PNG.")
-    return Image.open(io.BytesIO(picture))
+    return Image.open(io.BytesIO(picture), formats=FORMATS)
 
 
 def load_images(

@@ -1,0 +1,1 @@
+"""HTTP: photos come in, predictions and a page for people go out; nothing is kept."""

@@ -1,0 +1,121 @@
+"""Run: a model and an address become a server that answers until it is stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+import uvicorn
+
+from mien.errors import RecipeError, RunError
+from mien.faces.detect import MTCNN
+from mien.log import say
+from mien.predict.predictor import Predictor
+from mien.serve.app import LOOPBACK, make_app
+from mien.serve.limits import Limits
+
+TOKEN = "MIEN_TOKEN"
+_MIN_TOKEN = 16  # characters; not stated; ours: what nobody guesses within the life of a server
+_SWITCH_S = 0.001  # how long one thread may make another wait for Python; its default, 0.005, holds up short answers
+
+
+def serve(
+    model: str = "default",
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    allow_host: Sequence[str] = (),
+    min_face: int = 40,
+    class_conditional: bool = False,
+    threads: int | None = None,
+    limits: Limits | None = None,
+) -> None:
+    """Answers requests until the process is told to stop.
+
+    Args:
+        model: What `resolve_model` takes.
+        host: Address to listen at; one that other machines can reach needs a token in MIEN_TOKEN.
+        port: To listen at; 0 takes a free one.
+        allow_host: Further names by which clients may call the server.
+        min_face: Smallest side of a face that is searched, in pixels.
+        class_conditional: Label sets cover each class's own answers.
+        threads: Requests that are answered side by side; null: as many as there are cores.
+        limits: What is refused.
+
+    Raises:
+        RecipeError: If the token is missing or short.
+        RunError: If the address cannot be had.
+        WeightsError: If there is no such model.
+    """
+    token = os.environ.get(TOKEN) or None
+    _check_token(token, host)
+    with _listen(host, port) as listener:  # before the model is loaded: a port in use is known at once
+        # One thread of ONNX Runtime for each of ours: cores are kept busy by requests, not by parts of one.
+        predictor = Predictor.load(model, threads=1, detector=MTCNN(min_face=min_face), class_conditional=class_conditional)
+        name = model if re.fullmatch(r"default|[\w.-]+/[\w.-]+(@\S+)?", model) else os.path.basename(os.path.abspath(model))
+        hosts = LOOPBACK | {_in_url(one.lower()) for one in (host, *allow_host)}
+        app = make_app(predictor, name=name, limits=limits, threads=threads or os.cpu_count() or 1, token=token, hosts=hosts)
+        sys.setswitchinterval(_SWITCH_S)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10)
+        address = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
+        _Server(config, f"{address} answers with model {name}; stop with Ctrl-C").run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to listen."""
+        await super().startup(sockets)
+        say(f"mien: {self._ready}")
+
+
+def _check_token(token: str | None, host: str) -> None:
+    if token is not None and len(token) < _MIN_TOKEN:
+        raise RecipeError(f"serve: {TOKEN} has {len(token)} characters. Expected {_MIN_TOKEN} or more.")
+    if token is None and not _is_loopback(host):
+        raise RecipeError(f"serve: other machines can reach {host}. Set {TOKEN} to a secret, or leave out --host.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
+def _in_url(host: str) -> str:
+    """Returns a host as URLs have it: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that has the address.
+
+    Raises:
+        RunError: If it cannot be had.
+    """
+    if not 0 <= port < 1 << 16:
+        raise RunError(f"serve: there is no port {port}. Expected 0 to 65535; 0 takes a free one.")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        if os.name == "posix":  # an address that was just given up can be had; elsewhere it would be shared
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise RunError(f"serve: {host}, port {port}: {error.strerror}. Choose another with --port or --host.") from None
+    return listener
