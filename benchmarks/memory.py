@@ -21,8 +21,8 @@ def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
-def kept_mb(trainer):
-    """Returns what a step's forward pass keeps for its backward pass besides the weights, in MB: each tensor once."""
+def kept_mb(trainer, step):
+    """Returns what a trainer's step keeps for its backward pass besides the weights, in MB: each tensor once."""
     weights = {value.untyped_storage().data_ptr() for value in trainer.step.state_dict().values()}
     sizes = {}
 
@@ -33,7 +33,7 @@ def kept_mb(trainer):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        step_work(trainer)()
+        step()
     return sum(sizes.values()) / 1e6
 
 
@@ -48,7 +48,7 @@ def main():
     after = peak_mb()
     trainer = make_trainer()
     trained = sum(parameter.numel() for parameter in trainer.model.parameters())
-    pictures, weights, kept = FACES * 48 * 48 / 1e6, trained * 4 * 5 / 1e6, kept_mb(trainer)
+    pictures, weights, kept = FACES * 48 * 48 / 1e6, trained * 4 * 5 / 1e6, kept_mb(trainer, step_work(trainer))
     floor = pictures + weights + kept
     print(
         f"memory, vit_small_48, {trainer.recipe.train.batch_size} faces a step: peak {after:.0f} MB, {before:.0f} before "

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ class Method:
         source: Paper and equation.
         differs: How it departs from the paper or the official code.
         path: Its file, relative to the folder that holds the package where it lies in the package.
+        ranges: What a search may try for an argument, by name: `Objective` says how it is written.
+        costs: Why it takes longer than cross-entropy on the same views; empty where it does not.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Method:
     source: str
     differs: str
     path: str
+    ranges: dict[str, Sequence[Any]] = field(default_factory=dict)
+    costs: str = ""
 
 
 # ---------------------------------------------------------------------- the shelf
@@ -136,6 +141,8 @@ def _method(node: ast.ClassDef | ast.FunctionDef, name: str, kind: str, path: st
         source=_section(text, "Source"),
         differs=_section(text, "Differs"),
         path=path,
+        ranges=values.get("ranges", {}),
+        costs=_section(text, "Costs"),
     )
 
 
@@ -205,17 +212,28 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         yield "views", ", ".join(method.views)
     for argument, default in method.arguments.items():
         yield "argument", argument if default is None else f"{argument} = {default}"
+    for argument, found in method.ranges.items():
+        yield "search", f"{argument}: {range_text(found)}"
     if method.source:
         yield "source", method.source
     if method.differs:
         yield "differs", method.differs
+    if method.costs:
+        yield "costs", method.costs
     yield "file", method.path
 
 
+def range_text(found: Sequence[Any]) -> str:
+    """Returns a range or choices as people read it."""
+    if found[-1] in ("linear", "log"):
+        return f"{found[0]:g} – {found[1]:g}" + (", by its logarithm" if found[-1] == "log" else "")
+    return " or ".join(map(str, found))
+
+
 def markdown(package: Path = PACKAGE) -> str:
-    """Returns docs/methods.md: the shelf with arguments, sources and differences."""
+    """Returns docs/methods.md: the shelf with arguments, sources, differences, and what a step was measured to cost."""
     parts = ["# Methods", "", "Made from the docstrings by `python -m mien.methods docs`; change those, not this page.", ""]
-    methods = shelf(package)
+    methods, measured = shelf(package), _measured(package)
     for kind in SHELVES:
         chosen = [method for method in methods if method.kind == kind]
         if not chosen:
@@ -228,12 +246,28 @@ def markdown(package: Path = PACKAGE) -> str:
             if method.arguments:
                 written = (a if default is None else f"{a}={default}" for a, default in method.arguments.items())
                 parts.append(f"- Arguments: {', '.join(f'`{argument}`' for argument in written)}")
+            if method.ranges:
+                searched = (f"`{argument}` {range_text(found)}" for argument, found in method.ranges.items())
+                parts.append(f"- A search tries: {'; '.join(searched)}")
             if method.source:
                 parts.append(f"- Source: {method.source}")
             if method.differs:
                 parts.append(f"- Differs: {method.differs}")
+            if costs := " ".join(filter(None, (measured.get(method.name) if method.learns_from else None, method.costs))):
+                parts.append(f"- Costs: {costs}")
             parts += [] if parts[-1] == "" else [""]
     return "\n".join(parts)
+
+
+def _measured(package: Path) -> dict[str, str]:
+    """Returns what benchmarks/objectives.py found, by objective; empty where its results do not lie beside the package."""
+    path = package.parent / "docs" / "results" / "costs.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["objectives"] if path.is_file() else {}
+    return {
+        name: f"{each['time']:.2f} ± {each['error']:.2f} × the time and {each['memory']:.2f} × the memory of a step of "
+        "cross-entropy on the same views and model."
+        for name, each in found.items()
+    }
 
 
 def map_markdown(package: Path = PACKAGE) -> str:

@@ -35,6 +35,7 @@ class PRODEN(Objective):
     learns_from = "candidates"
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
     memory = _Memory()
+    ranges: ClassVar[Ranges] = {"threshold": (1e-4, 0.1, "log"), "names": ("a", "b")}
 
     def __init__(self, *, threshold: float = 1e-3, warmup: int, names=("a", "b")) -> None:
         self.threshold = threshold
@@ -81,6 +82,7 @@ def test_an_objective_is_described_by_its_file_alone(package: Path) -> None:
         source="Lv et al., Progressive Identification, ICML 2020.",
         differs="Only the batch's rows are normalised.",
         path="mien/learn/objectives/partial/proden.py",
+        ranges={"threshold": (1e-4, 0.1, "log"), "names": ("a", "b")},
     )
 
 
@@ -138,7 +140,19 @@ def test_a_class_outside_that_is_not_there_is_refused(tmp_path: Path, monkeypatc
 def test_pages_tell_what_the_files_say(package: Path) -> None:
     page = methods.markdown(package)
     assert "### `proden`" in page and "`threshold=0.001`, `warmup`" in page and "- Source: Lv et al." in page
+    assert "- A search tries: `threshold` 0.0001 – 0.1, by its logarithm; `names` a or b" in page
     assert "- `__init__.py`: A package." in methods.map_markdown(package).splitlines()
+
+
+def test_the_page_has_what_a_step_was_measured_to_cost_and_why(package: Path) -> None:
+    assert "- Costs:" not in methods.markdown(package)
+    results = package.parent / "docs" / "results" / "costs.json"
+    results.parent.mkdir(parents=True)
+    results.write_text('{"objectives": {"proden": {"time": 1.334, "error": 0.012, "memory": 1.0}}}')
+    path = package / "learn/objectives/partial/proden.py"
+    path.write_text(PRODEN.replace("    Differs:", "    Costs:\n        A second pass.\n\n    Differs:"))
+    measured = "1.33 ± 0.01 × the time and 1.00 × the memory of a step of cross-entropy on the same views and model."
+    assert f"- Costs: {measured} A second pass." in methods.markdown(package)
 
 
 def test_a_page_is_stale_until_it_is_written(package: Path, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def compare(
     label: str = "label",
     override: Overrides = None,
     budget: float | None = None,
+    draws: int = 1,
     dry_run: Flag = False,
     json: Flag = False,
 ) -> None:
@@ -151,7 +152,9 @@ def compare(
         baseline: Predictions: the method that all others are compared with; without it that of the first file.
         label: Predictions: column that counts as the truth.
         override: Suite: any value of all its recipes, such as --train.precision bf16-mixed.
-        budget: Suite: epochs, in place of its own.
+        budget: Suite: epochs, in place of its own, which counts once for each draw.
+        draws: Suite: runs for each method and seed: its recipe, and the others with values drawn from the method's ranges
+            (mien methods NAME); the report has the one that is best on select.
         dry_run: Suite: list its runs in order of worth, and stop.
         json: Print everything as JSON.
     """
@@ -160,11 +163,13 @@ def compare(
 
         if out is None or len(what) > 1:
             raise RecipeError("compare: expected one suite and --out FOLDER.")
+        if draws < 1:
+            raise RecipeError(f"compare: draws is {draws}. Expected 1 or more.")
         overrides = dict(pair.split("=", 1) for pair in override or ())
         if dry_run:
-            show_plan(what[0], out, overrides, budget=budget)
+            show_plan(what[0], out, overrides, budget=budget, draws=draws)
             return
-        run_suite(what[0], out, overrides, budget=budget)
+        run_suite(what[0], out, overrides, budget=budget, draws=draws)
         print((out / "report.json" if json else out / "report.md").read_text(), end="")
         wrote(out / "report.html")
         return

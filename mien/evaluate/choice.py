@@ -53,6 +53,24 @@ def choice_table(title: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarray
     return TextTable(title, ("method", *_RULES), tuple(rows))
 
 
+def covering_table(title: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarray]]], classes: Sequence[str]) -> TextTable:
+    """Returns the covering rate of each class on `select`, in percent, at the epoch where that of all faces is best.
+
+    Args:
+        title: Of the table.
+        runs: By method, what `read_metrics` gives for each seed; the mean over those that have the number, or a dash.
+        classes: K names.
+    """
+    rows = []
+    for name, seeds in runs.items():
+        rates = [
+            [run[number][int(run["select/covering_rate"].argmax())] for run in seeds if number in run]
+            for number in ("select/covering_rate", *(f"select/covering_rate/{each}" for each in classes))
+        ]
+        rows.append((name, *(f"{100 * float(np.mean(each)):.1f}" if each else "–" for each in rates)))
+    return TextTable(title, ("method", "all", *classes), tuple(rows))
+
+
 def _worth(seeds: Sequence[Mapping[str, np.ndarray]], rule: str | None) -> str:
     """Returns the mean accuracy of the first best epochs."""
     if any(name not in run for run in seeds for name in ("report/accuracy", rule or "report/accuracy")):

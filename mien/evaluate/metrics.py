@@ -132,6 +132,24 @@ def covering_rate(candidates: np.ndarray, predicted: np.ndarray) -> float:
     return float((candidates[np.arange(len(candidates)), predicted] & (predicted >= 0)).mean())
 
 
+def class_covering_rate(candidates: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns (K,) the covering rate of each class, in [0, 1]; NaN for a class that is in no set.
+
+    No label is known, so a face counts for each of its candidates, for one of n as an n-th of a face. Weighted by what counts
+    for them, the rates of all classes have the covering rate as their mean. A class whose faces are answered as another is
+    seen here, however rare it is.
+
+    Args:
+        candidates: (N, K) bool, no class in rows that do not count.
+        predicted: (N,) positions in the classes, -1 without an answer.
+    """
+    counted = candidates[candidates.any(1)], predicted[candidates.any(1)]
+    weights = counted[0] / counted[0].sum(1, keepdims=True)  # (N, K)
+    covered = counted[0][np.arange(len(weights)), counted[1]] & (counted[1] >= 0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((weights * covered[:, None]).sum(0) / weights.sum(0))
+
+
 def approximated_accuracy(candidates: np.ndarray, probs: np.ndarray) -> float:
     """Returns how probably the predicted class is right, by the model's own probabilities within the set, in [0, 1].
 

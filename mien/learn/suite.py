@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mien.errors import RecipeError, RunError, did_you_mean
 from mien.files import whole_file
 from mien.learn.run import Run, check_same
+from mien.learn.search import draw_values, ranges_of
 from mien.learn.suite_report import borrow, collect, is_done, predictions_of, write_report
 from mien.learn.train import train
 from mien.log import say
@@ -64,14 +66,15 @@ class SuiteFigure(_Section):
         name: Of its file.
         title: Above it.
         kind: "curves": accuracy by epoch; "values": accuracy by the value of a key; "confusion": recall and confusion;
-            "correctness": of training faces whose votes nearly agree, how many have the most label weight on that class.
+            "correctness": of training faces whose votes nearly agree, how many have the most label weight on that class;
+            "ranks": average ranks over blocks of faces with the distance that counts, of the arms that are measured.
         arms: What it shows.
         by: The dotted key of "values".
     """
 
     name: str
     title: str
-    kind: Literal["curves", "values", "confusion", "correctness"]
+    kind: Literal["curves", "values", "confusion", "correctness", "ranks"]
     arms: list[str]
     by: str | None = None
 
@@ -83,6 +86,7 @@ class Suite(_Section):
         name: Of the suite; a results folder belongs to one.
         budget: Epochs in all; runs that do not fit in it are not measured.
         set: Overrides for all arms.
+        ranges: What a search draws for all arms alike, by dotted key, beside what each objective states; written as there.
         arms: By name.
         runs: In order of worth.
         tables: What the report compares.
@@ -92,10 +96,22 @@ class Suite(_Section):
     name: str
     budget: float = Field(gt=0)
     set: dict[str, Any] = {}
+    ranges: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     arms: dict[str, SuiteArm]
     runs: list[SuiteRuns]
     tables: list[SuiteTable]
     figures: list[SuiteFigure] = []
+
+    @field_validator("ranges")
+    @classmethod
+    def _written_as_ranges(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for key, found in value.items():
+            numbers = [each for each in found[:-1] if isinstance(each, float | int)]
+            if found[-1] in ("linear", "log") and (
+                len(found) != 3 or len(numbers) != 2 or not numbers[0] < numbers[1] or (found[-1] == "log" and numbers[0] <= 0)
+            ):
+                raise ValueError(f"{key}: expected [low, high, linear], [low, high, log] with numbers above 0, or the choices")
+        return value
 
     @classmethod
     def read(cls, path: Path) -> Suite:
@@ -129,25 +145,32 @@ class Suite(_Section):
 
 
 class Planned(NamedTuple):
-    """One run of a suite: its arm and seed, its recipe, what it costs, and the run it starts from."""
+    """One run of a suite: its arm and seed, its recipe, what it costs, the run it starts from, and which draw it is."""
 
     arm: str
     seed: int
     recipe: Recipe
     cost: float
     after: str | None
+    draw: int = 0
+    drawn: Mapping[str, Any] = {}
 
     @property
     def name(self) -> str:
         """The name of its folder and of its predictions."""
-        return f"{self.arm}-s{self.seed}"
+        return f"{self.arm}-s{self.seed}" + (f"-d{self.draw}" if self.draw else "")
 
 
-def plan(suite: Suite, out: Path, overrides: Mapping[str, str]) -> list[Planned]:
+def plan(suite: Suite, out: Path, overrides: Mapping[str, str], draws: int = 1) -> list[Planned]:
     """Returns the runs of a suite in order of worth, each with its resolved recipe.
 
+    With several draws, a search stands for each arm and seed: its first draw is the recipe as it stands, the others have
+    values from the suite's and the objective's ranges in place of those that neither suite, arm nor overrides set. An arm
+    that has nothing to draw, trains no classes or is another's start runs as it stands.
+
     Raises:
-        RecipeError: If a recipe is missing or an override is unknown; the message names the arm.
+        RecipeError: If a recipe is missing, an override is unknown, or nothing on `select` tells which draw is best; the
+            message names the arm.
     """
     found: dict[str, Planned] = {}
     for group in suite.runs:
@@ -163,47 +186,92 @@ def plan(suite: Suite, out: Path, overrides: Mapping[str, str]) -> list[Planned]
                         )
                     after = next((each.name for each in own if each.seed == seed), own[0].name)
                     values["start.encoder"] = str(out / "runs" / after / "model")
-                texts = {
-                    key: yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n") for key, value in values.items()
-                }
-                try:
-                    recipe = Recipe.read(arm.recipe, {**texts, **overrides})
-                except RecipeError as error:
-                    raise RecipeError(f"suite {suite.name}, arm {name}: {error}") from None
-                one = Planned(name, seed, recipe, recipe.train.epochs * arm.cost, after)
+                recipe = _recipe(suite, name, values, overrides)
+                cost = recipe.train.epochs * arm.cost
+                one = Planned(name, seed, recipe, cost, after)
                 found.setdefault(one.name, one)
+                ranges = _ranges(suite, name, recipe, overrides) if draws > 1 else {}
+                for draw in range(1, draws if ranges else 1):
+                    drawn = draw_values(ranges, seed, draw)
+                    recipe = _recipe(suite, name, {**values, **drawn}, overrides)
+                    one = Planned(name, seed, recipe, cost, after, draw, drawn)
+                    found.setdefault(one.name, one)
     return list(found.values())
 
 
+def _ranges(suite: Suite, arm: str, recipe: Recipe, overrides: Mapping[str, str]) -> dict[str, Sequence[Any]]:
+    """Returns what a search draws for an arm; nothing where none is possible.
+
+    Raises:
+        RecipeError: If nothing on `select` would tell which draw is best.
+    """
+    if recipe.model.head is None or arm in {each.start for each in suite.arms.values()}:
+        return {}
+    ranges = ranges_of(recipe, suite.ranges, {*suite.set, *suite.arms[arm].set, *overrides})
+    if ranges and recipe.choose.by == "last":
+        raise RecipeError(
+            f"suite {suite.name}, arm {arm}: choose.by is last, which does not tell the best of several draws. "
+            "Pass --choose.by with a number of the select split, such as covering_rate."
+        )
+    return ranges
+
+
+def _recipe(suite: Suite, arm: str, values: Mapping[str, Any], overrides: Mapping[str, str]) -> Recipe:
+    """Returns an arm's recipe with values, and overrides above them, by dotted key."""
+    texts = {key: yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n") for key, value in values.items()}
+    try:
+        return Recipe.read(suite.arms[arm].recipe, {**texts, **overrides})
+    except RecipeError as error:
+        raise RecipeError(f"suite {suite.name}, arm {arm}: {error}") from None
+
+
 def affordable(planned: Sequence[Planned], budget: float) -> list[Planned]:
-    """Returns the runs that fit into the budget, in order; a run that does not fit ends the list."""
+    """Returns the runs that fit into the budget, in order; what does not fit, a run or a whole search, ends the list."""
     spent, found = 0.0, []
-    for one in planned:
-        spent += one.cost
+    for _, runs in groupby(planned, lambda one: (one.arm, one.seed)):
+        draws = list(runs)
+        spent += sum(one.cost for one in draws)
         if spent > budget:
             break
-        found.append(one)
+        found += draws
     return found
 
 
-def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None, *, budget: float | None = None) -> None:
+def run_suite(
+    path: Path,
+    out: Path,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    budget: float | None = None,
+    draws: int = 1,
+) -> None:
     """Trains the runs of a suite that are affordable and not yet done, and writes the report after each.
 
     Several processes may work on one folder at once: each takes the next run that no other holds. Whatever was killed goes
     on where it stood. Of a run that ended elsewhere its file in `out/predictions` is enough; a run of the same recipe in
     the results of another suite beside `out` is taken from there.
 
+    Args:
+        path: The suite.
+        out: Its results.
+        overrides: Dotted keys and YAML values for all recipes.
+        budget: Epochs, in place of the suite's own, which counts once for each draw.
+        draws: Runs for each arm and seed, of which the one that is best on `select` stands in the report: see `plan`.
+
     Raises:
         RecipeError: If the suite or one of its recipes cannot be used; before anything is trained.
         RunError: If the folder belongs to another suite, or a recipe changed since a run of it began.
     """
     suite = Suite.read(path)
-    planned = plan(suite, out, overrides or {})
-    chosen = affordable(planned, budget or suite.budget)
+    planned = plan(suite, out, overrides or {}, draws)
+    budget = budget or suite.budget * draws
+    chosen = affordable(planned, budget)
     _claim(suite, out)
     for one in planned:
         _check_recipe(one, out)
-    say(f"{len(chosen)} of {len(planned)} runs fit into {budget or suite.budget:g} epochs")
+    say(f"{len(chosen)} of {len(planned)} runs fit into {budget:g} epochs")
+    if draws > 1:
+        say(f"{draws} draws for each method and seed: its recipe and {draws - 1} from its ranges; select chooses among them")
     borrow(planned, out)
     collect(chosen, out)
     write_report(suite, planned, out)
@@ -214,18 +282,26 @@ def run_suite(path: Path, out: Path, overrides: Mapping[str, str] | None = None,
         write_report(suite, planned, out)
 
 
-def show_plan(path: Path, out: Path, overrides: Mapping[str, str] | None = None, *, budget: float | None = None) -> None:
-    """Prints the runs of a suite in order of worth, what they cost, and how far each is."""
+def show_plan(
+    path: Path,
+    out: Path,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    budget: float | None = None,
+    draws: int = 1,
+) -> None:
+    """Prints the runs of a suite in order of worth, what they cost, how far each is, and what was drawn for it."""
     suite = Suite.read(path)
-    planned = plan(suite, out, overrides or {})
-    chosen = affordable(planned, budget or suite.budget)
+    planned = plan(suite, out, overrides or {}, draws)
+    chosen = affordable(planned, budget or suite.budget * draws)
     done = _done(chosen, out)
     spent = 0.0
     for place, one in enumerate(planned):
         spent += one.cost
         begun = "begun" if _is_begun(out, one.name) else "waits"
         state = "beyond the budget" if place >= len(chosen) else "done" if one.name in done else begun
-        print(f"{one.name:40} {one.cost:6g} epochs  {spent:7g} in all  {state}")
+        values = "".join(f"  {key}={value}" for key, value in one.drawn.items())
+        print(f"{one.name:40} {one.cost:6g} epochs  {spent:7g} in all  {state}{values}")
 
 
 def _claim(suite: Suite, out: Path) -> None:

@@ -1,5 +1,7 @@
 """A suite from its file to its tables: order of worth, budget, resuming, several processes, and what is refused."""
 
+import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +14,10 @@ from filelock import FileLock
 
 from mien import cli
 from mien.data.table import SampleTable
+from mien.errors import RunError
 from mien.evaluate import evaluate
+from mien.learn.suite import Planned, Suite, plan
+from mien.learn.suite_report import predictions_of, standing
 from mien.learn.trainer import Trainer
 from mien.predict.predictions import Predictions
 
@@ -93,20 +98,106 @@ def test_a_run_of_another_suite_beside_is_taken_from_there_and_drawn(
         {"name": "by_rate", "title": "t", "kind": "values", "by": "optimizer.lr", "arms": ["again"]},
         {"name": "confused", "title": "t", "kind": "confusion", "arms": ["again"]},
         {"name": "late", "title": "t", "kind": "curves", "arms": ["again", "never"]},
+        {"name": "ordered", "title": "t", "kind": "ranks", "arms": ["again", "same", "never"]},
     ]
+    arms["same"] = arms["again"]
     arms["never"] = {**arms["again"], "set": {**arms["again"]["set"], "train.epochs": 50}}
     tables = [{"title": "All", "baseline": "again", "arms": ["never"]}]
-    path = suite(name="other", arms=arms, runs=[{"arms": ["again"]}, {"arms": ["never"]}], tables=tables, figures=figures)
+    path = suite(
+        name="other", arms=arms, runs=[{"arms": ["again", "same"]}, {"arms": ["never"]}], tables=tables, figures=figures
+    )
     capsys.readouterr()
     assert compare(path, new) == 0
     printed = capsys.readouterr()
     assert "again-s0 is the run one_hot-s0 of out" in printed.err and not (new / "runs").exists()
-    assert {each.stem for each in new.glob("*.png")} == {"by_epoch", "by_rate", "confused"}
-    assert "late.png waits for never" in printed.err
+    assert {each.stem for each in new.glob("*.png")} == {"by_epoch", "by_rate", "confused", "ordered"}
+    assert "late.png waits for never" in printed.err and "ordered.png is without never" in printed.err
 
     wrong = [{"name": "by_epoch", "title": "t", "kind": "values", "arms": ["again"]}]
     assert compare(suite(name="other", arms=arms, tables=tables, runs=[{"arms": ["again"]}], figures=wrong), new) == 2
     assert "figure by_epoch: `by`, a dotted key" in capsys.readouterr().err
+
+
+@pytest.fixture
+def searched(suite: Callable) -> Callable[..., Path]:
+    """Writes a suite of one arm, whose rate a search may draw."""
+
+    def write(**changes: Any) -> Path:
+        content = {
+            "set": {"train.epochs": 1},
+            "ranges": {"optimizer.lr": [0.0005, 0.02, "log"]},
+            "runs": [{"arms": ["one_hot"]}],
+            "arms": {"one_hot": {"recipe": str(changes.pop("recipe")), "set": {"objective": "cross_entropy", "start": None}}},
+            "tables": [{"title": "All", "baseline": "one_hot", "arms": []}],
+            "budget": 1,
+        }
+        return suite(**{**content, **changes})
+
+    return write
+
+
+def leave(one: Planned, line: Path, out: Path, *, on_select: float, on_report: float) -> None:
+    """Leaves what a run of one epoch would: somebody's predictions under its recipe, and these numbers."""
+    file = predictions_of(out, one.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    found = Predictions.read(line / "tune" / "predictions" / "report.parquet")
+    replace(found, recipe=one.recipe.model_dump(mode="json")).write(file)
+    numbers = {"select/vote_accuracy": on_select, "report/vote_accuracy": on_report, "report/accuracy": on_report}
+    lines = [json.dumps({"epoch": 0, "name": name, "value": value}) for name, value in numbers.items()]
+    file.with_suffix(".jsonl").write_text("\n".join(lines))
+
+
+def test_a_search_goes_on_from_the_plain_run_and_the_report_says_what_it_tried(
+    searched: Callable, line: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    path = searched(recipe=line / "tune.yaml")
+    plain, drawn = plan(Suite.read(path), out, {}, draws=2)
+    leave(plain, line, out, on_select=0.0, on_report=1.0)
+    assert compare(path, out) == 0
+    assert "Search" not in capsys.readouterr().out
+    assert compare(path, out, "--draws", "2") == 0
+    printed = capsys.readouterr()
+    assert "2 of 2 runs fit into 2 epochs" in printed.err and "its recipe and 1 from its ranges" in printed.err
+    assert [each.name for each in (out / "runs").iterdir()] == ["one_hot-s0-d1"]
+    rate = drawn.drawn["optimizer.lr"]
+    assert Predictions.read(predictions_of(out, drawn.name)).recipe["optimizer"]["lr"] == rate
+    assert f"| one_hot | 2 | 2 | optimizer.lr | optimizer.lr {rate} |" in printed.out
+    assert "All: covering rate by class on select" in printed.out
+
+
+def test_of_a_search_that_draw_stands_in_the_report_that_is_best_on_select(
+    searched: Callable, line: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    path = searched(recipe=line / "tune.yaml")
+    planned = plan(Suite.read(path), out, {}, draws=3)
+    assert [one.name for one in planned] == ["one_hot-s0", "one_hot-s0-d1", "one_hot-s0-d2"]
+    assert [one.recipe.optimizer.lr for one in planned] == [0.003, *(one.drawn["optimizer.lr"] for one in planned[1:])]
+    for one, on_select, on_report in zip(planned, (0.5, 0.7, 0.6), (0.9, math.nan, 0.8), strict=True):
+        assert standing(planned, out) == []  # as long as a draw is missing
+        leave(one, line, out, on_select=on_select, on_report=on_report)
+    assert [one.name for one in standing(planned, out)] == ["one_hot-s0-d1"]
+    predictions_of(out, "one_hot-s0-d2").with_suffix(".jsonl").unlink()
+    with pytest.raises(RunError, match=r"one_hot-s0-d2\.parquet: select/vote_accuracy by epoch should lie beside"):
+        standing(planned, out)
+
+
+def test_a_search_fits_into_the_budget_as_a_whole_and_needs_a_number_to_choose_by(
+    searched: Callable, line: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, out = searched(recipe=line / "tune.yaml"), tmp_path / "out"
+    assert compare(path, out, "--draws", "3", "--budget", "2", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all("beyond the budget" in each for each in lines) and "optimizer.lr=" in lines[1]
+    assert compare(path, out, "--draws", "3", "--optimizer.lr", "0.01", "--dry-run") == 0  # nothing is left to draw
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert compare(path, out, "--draws", "2", "--choose.by", "last") == 2
+    assert "does not tell the best of several draws. Pass --choose.by" in capsys.readouterr().err
+    assert compare(path, out, "--draws", "0") == 2
+    assert "draws is 0. Expected 1 or more." in capsys.readouterr().err
+    assert compare(searched(recipe=line / "tune.yaml", ranges={"optimizer.lr": [0, 1, "log"]}), out, "--draws", "2") == 2
+    assert "[low, high, log] with numbers above 0" in capsys.readouterr().err
 
 
 def test_a_suite_killed_in_the_middle_of_a_run_goes_on_to_the_same_end(suite: Callable, tmp_path: Path, monkeypatch) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.errors import TableError
-from mien.evaluate.choice import choice_table, read_metrics
+from mien.evaluate.choice import choice_table, covering_table, read_metrics
 
 
 def run(**numbers):
@@ -40,6 +40,16 @@ def test_seeds_are_averaged_and_a_rule_without_numbers_has_a_dash():
     assert found["last epoch"] == "65.0"
     assert found["accuracy (needs labels)"] == "50.0"
     assert found["covering rate"] == "–"
+
+
+def test_classes_are_shown_at_the_epoch_where_the_covering_rate_of_all_is_best():
+    seeds = [
+        {**run(select__covering_rate=[0.5, 0.9]), "select/covering_rate/fear": np.array([0.8, 0.2])},
+        {**run(select__covering_rate=[0.7, 0.6]), "select/covering_rate/fear": np.array([0.4, 0.9])},
+    ]
+    table = covering_table("By class", {"a": seeds, "b": [run(report__accuracy=[1.0])]}, ["fear", "contempt"])
+    assert table.header == ("method", "all", "fear", "contempt")
+    assert table.rows == (("a", "80.0", "30.0", "–"), ("b", "–", "–", "–"))
 
 
 def test_numbers_are_read_in_the_order_of_the_epochs(tmp_path):

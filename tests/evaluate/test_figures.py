@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mien.evaluate.figures import confusion, confusions, curves, values
+from mien.evaluate.average_rank import AverageRanks
+from mien.evaluate.figures import confusion, confusions, curves, ranks, values
 from mien.evaluate.number import Number
 
 PNG = b"\x89PNG"
@@ -28,4 +29,5 @@ def test_each_picture_is_a_png(tmp_path):
         {0.1: {"accuracy": number, "mean_class_accuracy": number}, 0.2: {"accuracy": number, "mean_class_accuracy": Number()}},
     )
     confusions(tmp_path / "c.png", "title", ["x", "y"], {"one": np.array([[0.9, 0.1], [np.nan, np.nan]]), "two": np.eye(2)})
-    assert all((tmp_path / f"{name}.png").read_bytes().startswith(PNG) for name in "abc")
+    ranks(tmp_path / "d.png", "title", "accuracy", AverageRanks({"one": 1.25, "two": 1.75}, 0.6, 12))
+    assert all((tmp_path / f"{name}.png").read_bytes().startswith(PNG) for name in "abcd")

@@ -126,3 +126,12 @@ def test_candidate_sets_judge_without_a_label():
     assert metrics.covering_rate(candidates, probs.argmax(1)) == pytest.approx(2 / 3)
     # 0.6 of 0.8 within the set; outside the set; all of it.
     assert metrics.approximated_accuracy(candidates, probs) == pytest.approx((0.75 + 0 + 1) / 3)
+
+
+def test_class_covering_rates_count_a_face_for_each_candidate_and_have_the_covering_rate_as_mean():
+    candidates = np.array([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool)
+    predicted = np.array([0, 0, -1, 2])  # covered, not covered, no answer; the last face has no set
+    rates = metrics.class_covering_rate(candidates, predicted)
+    np.testing.assert_allclose(rates, [1, 1 / 3, 0, np.nan])  # the first face counts half for each of its two classes
+    weights = np.array([0.5, 1.5, 1])
+    assert (rates[:3] * weights).sum() / 3 == pytest.approx(metrics.covering_rate(candidates[:3], predicted[:3]))

@@ -10,7 +10,7 @@ from mien.learn.contrast import contrast, projector
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
 from mien.learn.momentum import unit_rows
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 
 class AmbiguityContrast(Objective):
@@ -29,11 +29,14 @@ class AmbiguityContrast(Objective):
         of PLENCH.
     Differs:
         From PLENCH, which reads the label weights of the first faces of the training list for every batch: each face's own.
+    Costs:
+        A projector, and the similarities of 2 B projected rows.
     """
 
     learns_from = "candidates"
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
     couples_batch = True
+    ranges: ClassVar[Ranges] = {"contrast_weight": (0.1, 2.0, "log"), "temperature": (0.03, 0.3, "log")}  # not stated; ours
 
     def __init__(self, *, contrast_weight: float = 1.0, temperature: float = 0.07, width: int = 128) -> None:
         super().__init__()

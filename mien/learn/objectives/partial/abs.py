@@ -1,10 +1,10 @@
 """ABS: the average over the candidates of a loss that is bounded, so that wrong candidates cannot outweigh the true one."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mien.learn.batch import Batch
 from mien.learn.model import FaceModel
-from mien.learn.objective import Loss, Objective, Progress, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, uniform_over
 
 
 class AveragePartialLoss(Objective):
@@ -22,6 +22,7 @@ class AveragePartialLoss(Objective):
     """
 
     learns_from = "candidates"
+    ranges: ClassVar[Ranges] = {"form": ("gce", "mae"), "q": (0.1, 1.0, "linear")}  # not stated; ours
 
     def __init__(self, *, form: Literal["gce", "mae"] = "gce", q: float = 0.7) -> None:
         super().__init__()

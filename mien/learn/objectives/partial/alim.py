@@ -1,6 +1,6 @@
 """ALIM: classes outside the candidate set are heard too, as much as the sets are thought to be wrong."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor
 from mien.learn.batch import Batch
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, uniform_over
 
 
 class AdjustedLabelImportance(Objective):
@@ -34,6 +34,7 @@ class AdjustedLabelImportance(Objective):
     """
 
     learns_from = "candidates"
+    ranges: ClassVar[Ranges] = {"noise_share": (0.0, 0.3, "linear"), "form": ("onehot", "scale")}  # not stated; ours
 
     factor: Tensor
 

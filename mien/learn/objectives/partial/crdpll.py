@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mien.learn.batch import Batch
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, softmax_inside, uniform_over
 
 _ROUNDING = 1e-7  # official code: added to 1 − p inside the logarithm
 
@@ -33,6 +33,7 @@ class ConsistencyRegularisation(Objective):
 
     learns_from = "candidates"
     views: ClassVar[tuple[str, ...]] = ("weak", "strong_1", "strong_2")
+    ranges: ClassVar[Ranges] = {"consistency": (0.1, 4.0, "log"), "ramp": (0.1, 1.0, "linear")}  # not stated; ours
 
     def __init__(self, *, consistency: float = 1.0, ramp: float = 0.5) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from mien.learn.contrast import Queue, contrast, found_among, projector
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
 from mien.learn.momentum import MomentumCopy, cosines, unit_rows
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 
 class ReliableKnowledge(Objective):
@@ -35,11 +35,18 @@ class ReliableKnowledge(Objective):
     Differs:
         From PLENCH: the teacher starts as the student's copy, not at random, and follows after the step. That two faces' sets
         meet is not asked for: their targets' largest classes, which must agree, lie in both.
+    Costs:
+        A projector and M + 2 B keys to compare with; of the three views, one passes through the teacher, without gradients.
     """
 
     learns_from = "candidates"
     views: ClassVar[tuple[str, ...]] = ("weak", "weak_2", "strong")
     couples_batch = True
+    ranges: ClassVar[Ranges] = {  # not stated; ours
+        "contrast_weight": (0.1, 2.0, "log"),
+        "target_temperature": (0.1, 1.0, "log"),
+        "copy_momentum": (0.9, 0.99, 0.999),
+    }
 
     def __init__(
         self,

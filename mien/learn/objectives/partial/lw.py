@@ -1,6 +1,6 @@
 """LW: candidates are pulled up and the others pushed down, each by its own weight."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from mien.learn.batch import Batch
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, softmax_inside, uniform_over
 
 _ROUNDING = 1e-7  # added to 1 − p, which float32 rounds to zero; as CRDPLL's and PLENCH's code does
 
@@ -27,9 +27,12 @@ class LeveragedWeighted(Objective):
         Wen et al., Leveraged Weighted Loss for Partial Label Learning, ICML 2021; β = 1 as for LWS on CIFAR-10.
     Differs:
         First weights are uniform inside the set and outside, as all later ones sum to 1 on either side; officially 1 / K.
+    Costs:
+        A second forward pass after the optimizer's step, as in the official code.
     """
 
     learns_from = "candidates"
+    ranges: ClassVar[Ranges] = {"form": ("sigmoid", "cross_entropy"), "beta": (0.0, 1.0, 2.0)}  # not stated; ours
 
     def __init__(self, *, form: Literal["sigmoid", "cross_entropy"] = "sigmoid", beta: float = 1.0) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from mien.learn.gather import gather_rows
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
 from mien.learn.momentum import cosines, unit_rows
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 
 class PrototypeAlignment(Objective):
@@ -35,11 +35,14 @@ class PrototypeAlignment(Objective):
     Differs:
         Each pair has a share of its own, where official batches have one. Label weights and prototypes are revised after the
         step, not before the loss; both momenta change by the step, and their first epoch is not set apart.
+    Costs:
+        Both mixed views pass as well, with gradients, and the strong one without; a projector.
     """
 
     learns_from = "candidates"
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
     couples_batch = True
+    ranges: ClassVar[Ranges] = {"alignment": (0.1, 4.0, "log"), "temperature": (0.1, 1.0, "log")}  # not stated; ours
 
     prototypes: Tensor
 

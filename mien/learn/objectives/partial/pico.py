@@ -12,7 +12,7 @@ from mien.learn.gather import gather_rows
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
 from mien.learn.momentum import MomentumCopy, cosines, unit_rows
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 
 class ContrastiveDisambiguation(Objective):
@@ -36,11 +36,17 @@ class ContrastiveDisambiguation(Objective):
     Differs:
         Label weights, prototypes and copy are revised after the step, not before the loss. The copy normalises by running
         statistics where the official batches are shuffled over GPUs. Momentum of label weights changes by the step.
+    Costs:
+        A projector and M + 2 B keys to compare with; of the two views, one passes through the copy, without gradients.
     """
 
     learns_from = "candidates"
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
     couples_batch = True
+    ranges: ClassVar[Ranges] = {  # not stated; ours
+        "contrast_weight": (0.1, 2.0, "log"),
+        "prototype_momentum": (0.9, 0.99, 0.999),
+    }
 
     prototypes: Tensor
 

@@ -1,12 +1,14 @@
 """POP: PRODEN whose candidate sets are purified while it trains."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from mien.learn.batch import Batch
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 _LARGEST_THRESHOLD = 0.4  # official code: from here on the threshold stays
 _FEW_CHANGES = 1e-4  # official code: with a smaller share of all N · K entries changed, the threshold grows
@@ -31,6 +33,7 @@ class ProgressivePurification(Objective):
     """
 
     learns_from = "candidates"
+    ranges: ClassVar[Ranges] = {"threshold": (1e-4, 1e-1, "log"), "growth": (1e-3, 1e-1, "log")}  # not stated; ours
 
     threshold_now: Tensor
 

@@ -15,6 +15,8 @@ class RiskConsistent(Objective):
         Feng et al., Provably Consistent Partial-Label Learning, NeurIPS 2020 (RC).
     Differs:
         Only the batch's rows are normalised, not all N: same values, less work.
+    Costs:
+        A second forward pass after the optimizer's step, which is the method.
     """
 
     learns_from = "candidates"

@@ -1,5 +1,7 @@
 """RECORDS: frequent classes do not win an ambiguous face by being frequent."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,7 @@ from mien.learn.batch import Batch
 from mien.learn.gather import gather_rows
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel, Features
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 
 class DynamicRebalancing(Objective):
@@ -29,6 +31,7 @@ class DynamicRebalancing(Objective):
 
     learns_from = "candidates"
     couples_batch = True  # the mean feature is one of batches
+    ranges: ClassVar[Ranges] = {"momentum": (0.5, 0.9, 0.99)}  # not stated; ours
 
     mean_feature: Tensor
 

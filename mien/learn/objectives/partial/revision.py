@@ -1,6 +1,6 @@
 """Revision: the paper's method; a candidate that leads by a margin takes the whole label weight."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor
 from mien.learn.batch import Batch
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 
 class Revision(Objective):
@@ -43,6 +43,12 @@ class Revision(Objective):
     """
 
     learns_from = "candidates"
+    ranges: ClassVar[Ranges] = {  # not stated; ours
+        "threshold": (0.1, 0.95, "linear"),
+        "confidence": ("sigmoid", "softmax"),
+        "momentum": (0.0, 0.9, "linear"),
+        "reversible": (False, True),
+    }
 
     def __init__(
         self,

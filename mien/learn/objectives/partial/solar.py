@@ -9,7 +9,7 @@ from mien.learn.batch import Batch
 from mien.learn.contrast import Queue, mixing
 from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
-from mien.learn.objective import Loss, Objective, Progress, TrainingData, cross_entropy_to, softmax_inside, uniform_over
+from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 _ROUNDS = 50  # of Sinkhorn's algorithm: official code
 
@@ -39,11 +39,18 @@ class SinkhornLabels(Objective):
         One training, where the official one starts again after 20 epochs with the shares found by then. Shares come from each
         face's last visit instead of an evaluation of all. Mixtures are drawn pair by pair. The queue counts before it is
         full, and Sinkhorn's algorithm runs on logarithms, so that no sum is zero.
+    Costs:
+        Mixtures of the sure faces pass as well; 50 rounds of Sinkhorn's algorithm over M + B rows.
     """
 
     learns_from = "candidates"
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
     couples_batch = True
+    ranges: ClassVar[Ranges] = {  # not stated; ours
+        "power": (1.0, 3.0, 5.0),
+        "threshold": (0.8, 0.99, "linear"),
+        "strength": (0.5, 0.95, "linear"),
+    }
 
     shares: Tensor
 
