@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mien.evaluate.number import METRICS, Number
 from mien.evaluate.paired import COMPARED, Arm, Comparison
@@ -65,8 +67,8 @@ def to_markdown(found: Sequence[TextTable]) -> str:
     return "\n\n".join([*blocks, NOTE]) + "\n"
 
 
-def to_html(found: Sequence[TextTable], title: str) -> str:
-    """Returns one self-contained page."""
+def to_html(found: Sequence[TextTable], title: str, pictures: Sequence[Path] = ()) -> str:
+    """Returns one self-contained page, with pictures (PNG) below the tables."""
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
         "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem;color:#222}table{border-collapse:collapse;margin:0 0 2rem}"
@@ -78,6 +80,9 @@ def to_html(found: Sequence[TextTable], title: str) -> str:
         header = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
         rows = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
         parts.append(f"<h2>{html.escape(table.title)}</h2><table><tr>{header}</tr>{rows}</table>")
+    for path in pictures:
+        data = base64.b64encode(path.read_bytes()).decode()
+        parts.append(f'<p><img alt="{html.escape(path.stem)}" style="max-width:100%" src="data:image/png;base64,{data}"></p>')
     return "\n".join([*parts, f"<p>{html.escape(NOTE)}</p></main></html>\n"])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mien.evaluate import metrics
 from mien.evaluate.average_rank import AverageRanks
 from mien.evaluate.number import METRICS, Number
 from mien.files import whole_file
@@ -63,6 +64,25 @@ def values(path: Path, title: str, key: str, points: Mapping[float | str, Mappin
     _save(figure, path)
 
 
+def costs(path: Path, title: str, key: str, points: Mapping[float | str, tuple[float, float]]) -> None:
+    """Draws seconds an epoch and gigabytes by the value of a recipe's key.
+
+    Args:
+        path: The PNG.
+        title: Above the picture.
+        key: What the horizontal axis is.
+        points: By the key's value, seconds and gigabytes.
+    """
+    figure, plots = _figure(title, 2, 3.6)
+    for plot, numbers, axis in zip(
+        plots, np.array(list(points.values()), float).T, ("seconds an epoch", "memory, GB"), strict=True
+    ):
+        plot.plot(range(len(points)), numbers, color=_COLOURS[0], marker="o", markersize=4)
+        plot.set_xticks(range(len(points)), [str(value) for value in points])
+        plot.set(xlabel=key, ylabel=axis, ylim=(0, None))
+    _save(figure, path)
+
+
 def confusion(label: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns (K, K): of the faces with each label, the share with each answer; NaN for a label that does not occur.
 
@@ -71,11 +91,11 @@ def confusion(label: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.
         predicted: (M,) positions, -1 without an answer.
         num_classes: K; an answer beyond counts in no column.
     """
-    known, inside = label >= 0, (predicted >= 0) & (predicted < num_classes)
-    counts = np.zeros((num_classes, num_classes))
-    np.add.at(counts, (label[known & inside], predicted[known & inside]), 1)
-    faces = np.bincount(label[known], minlength=num_classes)[:, None]
-    return np.divide(counts, faces, out=np.full_like(counts, np.nan), where=faces > 0)
+    known = label >= 0
+    counts = metrics.confusion(label[known], np.where(predicted < num_classes, predicted, -1)[known], num_classes)  # (K, K + 1)
+    faces = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, faces, out=np.full(counts.shape, np.nan), where=faces > 0)
+    return np.asarray(shares[:, :-1])
 
 
 def confusions(path: Path, title: str, classes: Sequence[str], matrices: Mapping[str, np.ndarray]) -> None:

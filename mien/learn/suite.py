@@ -15,7 +15,8 @@ from mien.errors import RecipeError, RunError, did_you_mean
 from mien.files import whole_file
 from mien.learn.run import Run, check_same
 from mien.learn.search import draw_values, ranges_of
-from mien.learn.suite_report import borrow, collect, is_done, predictions_of, write_report
+from mien.learn.suite_report import write_report
+from mien.learn.suite_results import borrow, collect, is_done, predictions_of
 from mien.learn.train import train
 from mien.log import say
 from mien.predict.predictions import Predictions
@@ -67,14 +68,16 @@ class SuiteFigure(_Section):
         title: Above it.
         kind: "curves": accuracy by epoch; "values": accuracy by the value of a key; "confusion": recall and confusion;
             "correctness": of training faces whose votes nearly agree, how many have the most label weight on that class;
-            "ranks": average ranks over blocks of faces with the distance that counts, of the arms that are measured.
+            "ranks": average ranks over blocks of faces with the distance that counts, of the arms that are measured;
+            "cost": seconds an epoch and memory by the value of a key, for runs of one machine;
+            "sets": faces of the first arm with their candidates, struck through where disambiguation removed them.
         arms: What it shows.
-        by: The dotted key of "values".
+        by: The dotted key of "values" and "cost".
     """
 
     name: str
     title: str
-    kind: Literal["curves", "values", "confusion", "correctness", "ranks"]
+    kind: Literal["curves", "values", "confusion", "correctness", "ranks", "cost", "sets"]
     arms: list[str]
     by: str | None = None
 
@@ -137,9 +140,9 @@ class Suite(_Section):
             if name not in suite.arms:
                 raise RecipeError(f"{where}: {key} names the arm {name!r}. {did_you_mean(name, suite.arms)}")
         for figure in suite.figures:
-            if (figure.kind == "values") != (figure.by is not None):
+            if (figure.kind in ("values", "cost")) != (figure.by is not None):
                 raise RecipeError(
-                    f"{where}: figure {figure.name}: `by`, a dotted key, belongs to the kind values and to no other."
+                    f"{where}: figure {figure.name}: `by`, a dotted key, belongs to the kinds values and cost and to no other."
                 )
         return suite
 

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from mien import cli
+from mien.learn import export
 
 ENCODER = {"name": "vit_small_48", "width": 16, "depth": 1, "heads": 2, "stem": "patch"}
 MODEL = {"encoder": ENCODER, "image_size": 16}
@@ -80,3 +81,14 @@ def line(one_thread: None, tmp_path_factory: pytest.TempPathFactory, write_recip
     tune = write_recipe(folder / "tune.yaml", recipe(faces, start={"encoder": str(folder / "pretrain")}))
     assert cli.main(["train", str(tune), "--out", str(folder / "tune")]) == 0
     return folder
+
+
+@pytest.fixture
+def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings write their weights alone, in a tenth of the time; that ONNX answers alike is judged elsewhere."""
+
+    def write(folder: Path, model: Any, config: Any, card: str, images: Any) -> Any:
+        export.write_weights(folder, model.cpu().eval().state_dict(), config, card)
+        return export.read_config(folder)
+
+    monkeypatch.setattr("mien.learn.outcome.write_model", write)

@@ -17,9 +17,11 @@ from mien.data.table import SampleTable
 from mien.errors import RunError
 from mien.evaluate import evaluate
 from mien.learn.suite import Planned, Suite, plan
-from mien.learn.suite_report import predictions_of, standing
+from mien.learn.suite_results import predictions_of, standing
 from mien.learn.trainer import Trainer
 from mien.predict.predictions import Predictions
+
+pytestmark = pytest.mark.usefixtures("without_onnx")
 
 
 @pytest.fixture
