@@ -233,7 +233,7 @@ def range_text(found: Sequence[Any]) -> str:
 def markdown(package: Path = PACKAGE) -> str:
     """Returns docs/methods.md: the shelf with arguments, sources, differences, and what a step was measured to cost."""
     parts = ["# Methods", "", "Made from the docstrings by `python -m mien.methods docs`; change those, not this page.", ""]
-    methods, measured = shelf(package), _measured(package)
+    methods, measured, numbers = shelf(package), _measured(package), _numbers(package)
     for kind in SHELVES:
         chosen = [method for method in methods if method.kind == kind]
         if not chosen:
@@ -255,6 +255,7 @@ def markdown(package: Path = PACKAGE) -> str:
                 parts.append(f"- Differs: {method.differs}")
             if costs := " ".join(filter(None, (measured.get(method.name) if method.learns_from else None, method.costs))):
                 parts.append(f"- Costs: {costs}")
+            parts += [f"- {line}" for line in numbers.get(method.name, ()) if method.learns_from]
             parts += [] if parts[-1] == "" else [""]
     return "\n".join(parts)
 
@@ -268,6 +269,16 @@ def _measured(package: Path) -> dict[str, str]:
         "cross-entropy on the same views and model."
         for name, each in found.items()
     }
+
+
+def _numbers(package: Path) -> dict[str, list[str]]:
+    """Returns what the heads of recipes say of published and own numbers, by the recipe's name, which is its method's."""
+    found = {}
+    for path in sorted((package.parent / "recipes").glob("*/*.yaml")):
+        if path.parent.name in ("pretrain", "partial", "supervised"):
+            head = [line.removeprefix("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+            found[path.stem] = [line for line in head if line.startswith(("Paper: ", "Our number: "))]
+    return found
 
 
 def map_markdown(package: Path = PACKAGE) -> str:
