@@ -27,7 +27,7 @@ def test_every_recipe_is_accepted_by_the_constructors_that_it_names(path):
     recipe = Recipe.read(path)
     objective = find("objective", recipe.objective)
     model = FaceModel.from_config(recipe.model.model_dump(), FERPLUS if recipe.model.head else ())
-    assert objective.needs <= model.gives | {"votes", "label"}
+    assert objective.needs <= model.gives | {"votes", "label", "points"}
     assert (objective.learns_from == "images") == (model.head is None)
     check_views(objective.views, recipe.views)
     if recipe.candidates is not None:
