@@ -332,6 +332,7 @@ def test_more_unreadable_pictures_than_a_stated_share_are_refused(
     refuse(3, words, "train", content, "--out", tmp_path / "run")
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_a_few_unreadable_pictures_are_skipped_counted_and_listed(
     recipe: Callable, faces: SampleTable, partly_broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

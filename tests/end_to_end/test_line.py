@@ -114,6 +114,7 @@ def test_the_fine_tuned_encoder_started_from_the_pre_trained_one(line: Path, tmp
 # ---------------------------------------------------------------------- choosing
 
 
+@pytest.mark.usefixtures("without_onnx")
 @pytest.mark.parametrize("by", ["covering_rate", "approximated_accuracy"])
 def test_an_epoch_can_be_chosen_by_candidate_sets_alone(line: Path, tmp_path: Path, by: str) -> None:
     tokens = ["train", str(line / "tune.yaml"), "--out", str(tmp_path / "run"), "--train.epochs", "2", "--choose.by", by]
@@ -125,6 +126,7 @@ def test_an_epoch_can_be_chosen_by_candidate_sets_alone(line: Path, tmp_path: Pa
     assert done["score"] == pytest.approx(max(scores), abs=1e-6) and done["chosen_by"] == by
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_pictures_beyond_memory_lie_in_a_file_and_teach_the_same(line: Path, tmp_path: Path) -> None:
     runs = {}
     for name, more in {"inside": [], "mapped": ["--train.memory_gb", "1e-6"]}.items():
@@ -135,6 +137,7 @@ def test_pictures_beyond_memory_lie_in_a_file_and_teach_the_same(line: Path, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "mapped"]
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_choosing_looks_at_select_alone(line: Path, table: SampleTable, tmp_path: Path, monkeypatch) -> None:
     """A report split without labels, with noise for faces and other faces' votes leads to the same model."""
     rows = np.flatnonzero(table.splits == "report")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mien.errors import RecipeError
-from mien.learn.export import write_model
+from mien.learn.export import write_weights
 from mien.learn.model import FaceModel
 from mien.learn.objectives.supervised.distillation import Distillation
 from mien.predict.model_folder import ModelConfig
@@ -22,7 +22,7 @@ def teachers(tmp_path):
         model = FaceModel.from_config(CONFIG, tuple("abc"))
         torch.nn.init.normal_(model.head.classify.weight)
         folder = tmp_path / f"teacher_{seed}"
-        write_model(folder, model, ModelConfig(model.config, model.classes, 8, 1), "", np.zeros((2, 1, 8, 8), np.uint8))
+        write_weights(folder, model.state_dict(), ModelConfig(model.config, model.classes, 8, 1), "")
         folders.append(str(folder))
         said.append(model(torch.zeros(1, 1, 8, 8)).logits[0].detach().numpy())
     return folders, np.array(said)
