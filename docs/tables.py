@@ -1,4 +1,4 @@
-"""Puts a suite's tables into the page that has <!-- tables of NAME --> and <!-- end -->, between them: those rows that are measured.
+"""Puts a suite's measured rows into the page that has <!-- tables of NAME --> and <!-- end -->, between the two.
 
 Run: .venv/bin/python docs/tables.py runs/tables/report.md
 """

@@ -9,6 +9,7 @@ import sys
 from cyclopts import CycloptsError
 
 from mien.cli import (  # noqa: F401 - they fill the app
+    audit_commands,
     candidate_commands,
     data_commands,
     face_commands,
@@ -26,7 +27,7 @@ def main(tokens: list[str] | None = None) -> int:
     tokens = sys.argv[1:] if tokens is None else tokens
     sys.path.append(os.getcwd())  # so that module:Class finds a file in the folder where the command is given
     try:
-        if tokens[:1] in (["train"], ["compare"]) or tokens[:2] == ["candidates", "scores"]:
+        if tokens[:1] in (["train"], ["compare"]) or tokens[:2] in (["candidates", "scores"], ["audit", "run"]):
             tokens = _gather_overrides(tokens)
         code = app(tokens, exit_on_error=False) or 0
         sys.stdout.flush()

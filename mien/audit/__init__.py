@@ -1,0 +1,1 @@
+"""WHICH LABELS ARE DOUBTFUL: scores of labels, annotators, and how few votes are enough; nothing here trains."""

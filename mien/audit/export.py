@@ -1,0 +1,90 @@
+"""Export: what an audit found, most doubtful first, for a spreadsheet, for Label Studio or in cleanlab's columns."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mien.audit.queue import write_queue
+from mien.data.table import SampleTable
+from mien.errors import TableError
+from mien.files import whole_file
+
+ISSUE = 0.5  # score below which a label is less probable than not
+
+
+def read_audit(path: Path) -> pa.Table:
+    """Returns the scores that `mien audit run` wrote.
+
+    Raises:
+        TableError: If the file is missing or another.
+    """
+    if not path.is_file():
+        raise TableError(f"audit {path}: no such file. Make it with: mien audit run TABLE --predictions FILE --out FOLDER")
+    try:
+        found = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError):
+        raise TableError(f"audit {path}: not a Parquet file. Expected FOLDER/audit.parquet of mien audit run.") from None
+    if missing := {"sample", "label", "suggested", "score"} - set(found.column_names):
+        raise TableError(f"audit {path}: there is no column {min(missing)}. Expected FOLDER/audit.parquet of mien audit run.")
+    return found
+
+
+def export(found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable | None = None) -> int:
+    """Writes the scores, most doubtful first, and returns the number of faces.
+
+    Args:
+        found: As `read_audit` returns.
+        path: Where to.
+        kind: "csv", all columns; "cleanlab", the columns of its label issues; "label-studio", tasks.
+        table: Where Label Studio finds the pictures; faces that it lacks are left out.
+
+    Raises:
+        TableError: If the kind needs a table or another ending.
+    """
+    score = np.asarray(found["score"], float)
+    rows = found.take(pa.array(np.argsort(score, kind="stable"))).to_pylist()  # NaN stands last
+    if kind == "label-studio":
+        if table is None:
+            raise TableError("export label-studio: no table. Expected --table, which says where the pictures are.")
+        if path.suffix.lower() != ".json":
+            raise TableError(f"export {path}: Label Studio reads JSON. Expected a name that ends in .json.")
+        tasks = _tasks(rows, table)
+        write_queue(tasks, path)
+        return len(tasks)
+    if kind == "cleanlab":
+        rows = [
+            {
+                "sample": row["sample"],
+                "is_label_issue": row["score"] < ISSUE,
+                "label_quality": row["score"],
+                "given_label": row["label"],
+                "predicted_label": row["suggested"],
+            }
+            for row in rows
+        ]
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.DictWriter(file, list(rows[0]) if rows else found.column_names)
+        lines.writeheader()
+        lines.writerows(rows)
+    return len(rows)
+
+
+def _tasks(rows: list[dict[str, Any]], table: SampleTable) -> list[dict[str, Any]]:
+    place_of = {sample: place for place, sample in enumerate(table.samples)}
+    paths = table.values("path") if "path" in table else np.full(len(table), None, object)
+    known = [(row, place_of[row["sample"]]) for row in rows if row["sample"] in place_of]
+    return [
+        {
+            "place": place,
+            "sample": row["sample"],
+            "picture": str(table.image_path(where)) if paths[where] is not None else "",
+            "score": None if np.isnan(row["score"]) else round(row["score"], 4),
+        }
+        for place, (row, where) in enumerate(known, 1)
+    ]

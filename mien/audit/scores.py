@@ -1,0 +1,174 @@
+"""Scores of labels and votes, as functions on arrays; 1 = fine, 0 = doubtful, NaN = nothing known.
+
+Probabilities come from models that never saw the face. `combined` is the one to sort by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mien.audit.belief import FLOOR, believe
+from mien.candidates.scores import margin
+
+__all__ = [
+    "combined",
+    "confident_joint",
+    "confident_learning",
+    "face",
+    "inside_candidates",
+    "margin",
+    "seeds_agree",
+    "self_confidence",
+    "settled",
+    "twins_agree",
+    "votes_likelihood",
+]
+
+
+def combined(probs: np.ndarray, labels: np.ndarray, votes: np.ndarray | None = None) -> np.ndarray:
+    """Returns (N,) in [0, 1]: how probable the label is by the model and the votes, both calibrated to these very faces.
+
+    Args:
+        probs: (N, K).
+        labels: (N,) positions in the classes, -1 for none.
+        votes: (N, K) counts, of which the label is the majority; null where the label is all there is.
+    """
+    given = np.eye(probs.shape[1])[labels] * (labels >= 0)[:, None] if votes is None else votes
+    return of_label(believe(probs, given).posterior(probs, given), labels)
+
+
+def self_confidence(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns (N,) in [0, 1]: the label's probability.
+
+    Args:
+        probs: (N, K).
+        labels: (N,) positions in the classes, -1 for none.
+    """
+    return of_label(probs, labels)
+
+
+def confident_learning(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns (N,) in [0, 1]: the label's probability once the mean self-confidence of each class is taken off.
+
+    Source:
+        Northcutt et al., Confident Learning, JAIR 2021; cleanlab's `self_confidence` with `adjust_pred_probs`.
+
+    Args:
+        probs: (N, K).
+        labels: (N,) positions in the classes, -1 for none.
+    """
+    thresholds = _thresholds(probs, labels)
+    adjusted = probs - thresholds + thresholds.max()
+    return of_label(adjusted / adjusted.sum(1, keepdims=True), labels)
+
+
+def confident_joint(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns (K, K) counts of faces by label (rows) and by what the model is confident of (columns).
+
+    A face is confidently of a class whose mean self-confidence its probability reaches, of several the most probable one.
+
+    Source:
+        Northcutt et al., Confident Learning, JAIR 2021, equation 1.
+
+    Args:
+        probs: (N, K).
+        labels: (N,) positions in the classes, -1 for none.
+    """
+    num_classes = probs.shape[1]
+    above = probs >= _thresholds(probs, labels) - 1e-6  # the tolerance of cleanlab's
+    counted = above.any(1) & (labels >= 0)
+    sure = np.where(above, probs, -1).argmax(1)
+    places = labels[counted] * num_classes + sure[counted]
+    return np.bincount(places, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def votes_likelihood(probs: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """Returns (N,) in [0, 1]: the probability of these votes by the model, as the geometric mean over votes; NaN without one.
+
+    Each vote counts as drawn from the probabilities by itself: a Dirichlet-multinomial, which says that people agree with each
+    other more than with a model, finds far fewer faces whose votes are for the wrong class (docs/audit.md).
+
+    Args:
+        probs: (N, K), calibrated: `belief.calibrate`.
+        votes: (N, K) counts.
+    """
+    total = votes.sum(1)
+    logs = (votes * np.log(probs.clip(FLOOR))).sum(1)
+    return np.asarray(np.exp(logs / np.where(total, total, np.nan)))
+
+
+def inside_candidates(probs: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Returns (N,) in [0, 1]: how probably the truth is in the candidate set; NaN where the set is empty.
+
+    Args:
+        probs: (N, K), calibrated or `Belief.posterior`.
+        candidates: (N, K) bool.
+    """
+    return np.asarray(np.where(candidates.any(1), (probs * candidates).sum(1), np.nan))
+
+
+def settled(weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns (N,) in [0, 1]: the share of the epochs since which one class leads, times its lead at the end.
+
+    Args:
+        weights: (N, K) label weights of each epoch, first epoch first.
+    """
+    last = weights[-1]
+    leader, since = last.argmax(1), np.zeros(len(last), int)
+    for epoch, each in enumerate(weights, 1):
+        since[each.argmax(1) != leader] = epoch  # the last epoch in which another class led
+    two = np.sort(last, 1)[:, -2:]
+    return np.asarray((1 - since / len(weights)) * (two[:, 1] - two[:, 0]))
+
+
+def seeds_agree(weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns (N,) in [0, 1]: how alike the label weights are that several seeds end with; 1: the same.
+
+    Args:
+        weights: (N, K) of each seed, two or more.
+    """
+    pairs = [np.abs(one - other).sum(1) / 2 for place, one in enumerate(weights) for other in weights[:place]]
+    return np.asarray(1 - np.mean(pairs, 0))
+
+
+def face(votes: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns (N,) in [0, 1]: the share of the votes that are for a class, not "unknown" or "not a face".
+
+    Args:
+        votes: (N, V) counts, those of the K classes first.
+        num_classes: K.
+    """
+    total = votes.sum(1)
+    return np.asarray(votes[:, :num_classes].sum(1) / np.where(total, total, np.nan))
+
+
+def twins_agree(labels: np.ndarray, twins: np.ndarray) -> np.ndarray:
+    """Returns (N,) in [0, 1]: the share of a face's twins, faces with equal pixels, that have its label; NaN without one.
+
+    Args:
+        labels: (N,) positions in the classes, -1 for none.
+        twins: (N,) a number that twins share, 0 where the pixels are not known.
+    """
+    known = (labels >= 0) & (twins != 0)
+    score = np.full(len(labels), np.nan)
+    _, group, size = np.unique(twins[known], return_inverse=True, return_counts=True)
+    _, same, alike = np.unique(np.stack([group, labels[known]], 1), axis=0, return_inverse=True, return_counts=True)
+    others = size[group] - 1
+    score[known] = np.where(others, (alike[same.ravel()] - 1) / np.where(others, others, 1), np.nan)
+    return score
+
+
+def of_label(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns (N,) the probability of each face's label, NaN without one."""
+    own = np.take_along_axis(probs, labels.clip(0)[:, None], 1)[:, 0]
+    return np.asarray(np.where(labels >= 0, own, np.nan))
+
+
+def _thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns (K,) mean self-confidence of each label's faces; 1 for a class that is no face's label."""
+    own, known = self_confidence(probs, labels), (labels >= 0) & np.isfinite(probs).all(1)
+    counts = np.bincount(labels[known], minlength=probs.shape[1])
+    sums = np.bincount(labels[known], weights=own[known], minlength=probs.shape[1])
+    return np.asarray(np.where(counts, sums / counts.clip(1), 1.0))

@@ -1,0 +1,212 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mien import cli
+from mien.audit.pixels import lightness, look, sharpness
+from mien.audit.run import audit, beside, doubt_of_folds
+from mien.data.readers import drawn
+from mien.data.table import SampleTable
+from mien.errors import RunError, TableError
+from mien.predict.predictions import Predictions
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, SampleTable]:
+    """A table of drawn faces, predictions that are right four times of five, and the table."""
+    folder = tmp_path_factory.mktemp("faces")
+    table = drawn.read(faces=160, size=16)
+    table.write(folder / "faces.parquet")
+    truth, random = table.labels("label_true"), np.random.default_rng(0)
+    seen = np.where(random.random(160) < 0.8, truth, random.integers(0, 8, 160))
+    probs = (0.05 + 0.6 * np.eye(8)[seen]).astype(np.float32)
+    Predictions(tuple(table.samples), probs, table.classes).write(folder / "predictions.parquet")
+    return folder / "faces.parquet", folder / "predictions.parquet", table
+
+
+def test_an_audit_has_every_score_that_there_is_something_for(faces):
+    _, file, table = faces
+    predictions = Predictions.read(file)
+    found = audit(table, predictions, pixels=True)
+    assert found.column_names == [
+        *("sample", "label", "suggested", "score", "self_confidence", "margin", "confident_learning"),
+        *("votes_likelihood", "face", "vote_agreement", "sharpness", "lightness", "twins_agree"),
+    ]
+    assert found["sample"].to_pylist() == table.samples
+    for name in found.column_names[3:-1]:
+        values = np.asarray(found[name])
+        assert ((values >= 0) & (values <= 1)).all()
+    labels = SampleTable.from_columns(
+        {"sample": table.samples, "label": table.values("label_true"), "candidates": np.eye(8, dtype=bool)[[0] * 160]},
+        classes=table.classes,
+    )
+    alone = audit(labels, predictions)
+    assert alone.column_names[-1] == "inside_candidates" and "face" not in alone.column_names
+
+
+def test_a_label_that_people_and_model_do_not_share_is_the_most_doubtful(faces):
+    _, file, table = faces
+    names = table.values("label_true")
+    clear = int((table.class_votes.max(1)).argmax())
+    names[clear] = "contempt" if names[clear] != "contempt" else "fear"
+    found = audit(table.with_column("label", names), Predictions.read(file))
+    lowest = int(np.nanargmin(np.asarray(found["score"])))
+    assert found["suggested"][lowest].as_py() != found["label"][lowest].as_py()
+    assert np.asarray(found["score"])[clear] < np.quantile(np.asarray(found["score"]), 0.2)
+
+
+def test_classes_are_joined_by_name_and_one_that_the_model_lacks_is_refused(faces):
+    _, file, table = faces
+    predictions = Predictions.read(file)
+    turned = replace(predictions, probs=predictions.probs[:, ::-1].copy(), classes=predictions.classes[::-1])
+    np.testing.assert_allclose(beside(table, turned)[1], beside(table, predictions)[1])
+    fewer = Predictions(predictions.samples, np.full((160, 2), 0.5, np.float32), ("fear", "anger"))
+    with pytest.raises(TableError, match="the model does not know neutral, happiness"):
+        beside(table, fewer)
+    with pytest.raises(TableError, match="none of their samples"):
+        beside(table, replace(predictions, samples=tuple(f"x{row}" for row in range(160))))
+
+
+def test_faces_that_the_table_has_lost_since_are_said(faces, capsys):
+    _, file, table = faces
+    rows, probs = beside(table.take(np.arange(100)), Predictions.read(file))
+    assert len(rows) == len(probs) == 100
+    assert "60 of 160 predicted faces are not in the table" in capsys.readouterr().err
+
+
+def test_predictions_of_faces_that_the_model_was_trained_on_are_told_by_their_recipe(faces):
+    _, file, table = faces
+    predictions = Predictions.read(file)
+    splits = {"train": "train", "report": "report"}
+    assert "nothing says which faces" in str(doubt_of_folds(table, predictions))
+    seen = replace(predictions, recipe={"data": {"fold": None, "splits": splits}})
+    assert "136 of 160 faces are in split train" in str(doubt_of_folds(table, seen))
+    assert doubt_of_folds(table, replace(predictions, recipe={"data": {"fold": "1/5", "splits": splits}})) is None
+    assert doubt_of_folds(table, seen.of(table.in_split("report").samples)) is None
+
+
+def test_label_weights_of_runs_say_which_faces_never_settled(faces, tmp_path):
+    _, file, table = faces
+    names = [f"weight_{name}" for name in table.classes]
+    for seed, last in (("one", [1.0] + [0.0] * 7), ("two", [0.0, 1.0] + [0.0] * 6)):
+        for epoch, row in enumerate(([0.125] * 8, last)):
+            folder = tmp_path / seed / "labels"
+            folder.mkdir(parents=True, exist_ok=True)
+            columns = {"sample": table.samples[:50], **{name: [value] * 50 for name, value in zip(names, row, strict=True)}}
+            pq.write_table(pa.table(columns), folder / f"epoch_{epoch:03d}.parquet")
+    found = audit(table, Predictions.read(file), runs=[tmp_path / "one", tmp_path / "two"])
+    settled, agree = np.asarray(found["settled"]), np.asarray(found["seeds_agree"])
+    np.testing.assert_allclose(settled[:50], (1 + 0.5) / 2)  # equal weights lead to the first class
+    assert (agree[:50] == 0).all() and np.isnan(settled[50:]).all() and np.isnan(agree[50:]).all()
+    with pytest.raises(RunError, match="no label weights"):
+        audit(table, Predictions.read(file), runs=[tmp_path])
+
+
+def test_blurred_and_flat_faces_score_low_and_equal_ones_are_found():
+    random = np.random.default_rng(0)
+    sharp = random.integers(0, 256, (1, 48, 48))
+    blurred = sharp.copy().astype(float)
+    for _ in range(3):
+        blurred = (np.roll(blurred, 1, 1) + blurred + np.roll(blurred, -1, 1)) / 3
+        blurred = (np.roll(blurred, 1, 2) + blurred + np.roll(blurred, -1, 2)) / 3
+    flat = np.full((1, 48, 48), 90)
+    scores = sharpness(np.concatenate([sharp, blurred, flat]))
+    assert scores[0] > scores[1] > scores[2] == 0
+    light = lightness(np.concatenate([sharp, sharp // 8, flat]))
+    assert light[0] > 0.8 and light[1] < 0.12 and light[2] == 0
+    table = drawn.read(faces=3, size=16)
+    twice = SampleTable.from_columns(
+        {"sample": list("abcd"), "image": [*table.columns["image"].to_pylist()[:2], table.columns["image"][0].as_py(), b"no"]},
+        classes=table.classes,
+    )
+    seen = look(twice)
+    assert seen["twins"][0] == seen["twins"][2] != seen["twins"][1] and seen["twins"][3] == 0
+    assert np.isnan(seen["sharpness"][3])
+
+
+def test_the_commands_go_from_votes_to_a_queue_and_its_answers_back(faces, tmp_path, capsys):
+    table_file, file, table = faces
+    assert cli.main(["audit", "run", str(table_file), "--predictions", str(file), "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "warning: predictions: nothing says" in said.err and "most doubtful" in said.out
+    scores = str(tmp_path / "audit.parquet")
+    for kind, name in (("csv", "a.csv"), ("cleanlab", "c.csv"), ("label-studio", "l.json")):
+        tokens = ["audit", "export", scores, "--as", kind, "--out", str(tmp_path / name), "--table", str(table_file)]
+        assert cli.main(tokens) == 0
+    assert (tmp_path / "c.csv").read_text().startswith("sample,is_label_issue,label_quality,given_label,predicted_label")
+    assert cli.main(["audit", "budget", str(table_file), "--predictions", str(file), "--seeds", "1", "--votes", "1"]) == 0
+    assert "votes where in doubt" in capsys.readouterr().out
+    assert cli.main(["audit", "agreement", str(table_file), "--json"]) == 0
+    assert '"alpha"' in capsys.readouterr().out
+    queue, key = tmp_path / "queue.csv", tmp_path / "key"
+    key.write_text("secret\n")
+    tokens = [
+        "audit",
+        "ask",
+        str(table_file),
+        "--predictions",
+        str(file),
+        "--count",
+        "5",
+        "--at-most",
+        "99",
+        "--out",
+        str(queue),
+    ]
+    assert cli.main(tokens) == 0
+    head, *lines = queue.read_text().splitlines()
+    queue.write_text("\n".join([head, *(line.removesuffix(",,") + ",ann,fear" for line in lines)]))
+    tokens = ["audit", "add", str(table_file), str(queue), "--key-file", str(key), "--out", str(tmp_path / "more.parquet")]
+    assert cli.main(tokens) == 0
+    assert SampleTable.read(tmp_path / "more.parquet").votes.sum() == table.votes.sum() + 5
+    tokens = [
+        "candidates",
+        "answers",
+        str(table_file),
+        str(queue),
+        "--key-file",
+        str(key),
+        "--keep",
+        str(tmp_path / "kept.parquet"),
+    ]
+    assert cli.main([*tokens, "--out", str(tmp_path / "only.parquet")]) == 0
+    assert SampleTable.read(tmp_path / "only.parquet").votes.sum() == 5
+    tokens = ["audit", "annotators", str(table_file), str(tmp_path / "kept.parquet"), "--predictions", str(file)]
+    assert cli.main(tokens) == 0 and "probably right" in capsys.readouterr().out
+
+
+def test_a_budget_is_drawn(faces, tmp_path):
+    table_file, file, _ = faces
+    tokens = ["audit", "budget", str(table_file), "--predictions", str(file), "--seeds", "1", "--votes", "0.5", "1", "--json"]
+    assert cli.main([*tokens, "--agreement", "0.5", "--figure", str(tmp_path / "curve.png")]) == 0
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_audit_has_models_trained_on_its_table_in_folds_and_trusts_them(faces, tmp_path, capsys, monkeypatch):
+    table_file, file, table = faces
+    asked = {}
+
+    def train(recipe, out, overrides, *, folds):
+        asked.update(overrides, recipe=recipe, folds=folds)
+        about = {"data": {"fold": "1/3", "splits": {"train": "train"}}}
+        replace(Predictions.read(file), recipe=about).of(table.in_split("train").samples).write(out / "predictions.parquet")
+
+    monkeypatch.setitem(sys.modules, "mien.learn.out_of_fold", SimpleNamespace(out_of_fold=train))  # without PyTorch
+    tokens = ["audit", "run", str(table_file), "--recipe", "warm_up.yaml", "--folds", "3", "--train.epochs", "2"]
+    assert cli.main([*tokens, "--out", str(tmp_path)]) == 0
+    assert asked == {"data.table": str(table_file), "train.epochs": "2", "recipe": Path("warm_up.yaml"), "folds": 3}
+    assert "warning" not in capsys.readouterr().err
+    assert pq.read_table(tmp_path / "audit.parquet")["sample"].to_pylist() == table.in_split("train").samples
+
+
+def test_an_audit_needs_predictions_or_a_recipe(faces, tmp_path, capsys):
+    assert cli.main(["audit", "run", str(faces[0]), "--out", str(tmp_path)]) == 2
+    assert "either --predictions FILE or --recipe" in capsys.readouterr().err
+    assert cli.main(["audit", "export", str(faces[0]), "--out", str(tmp_path / "x.csv")]) == 3
+    assert "there is no column" in capsys.readouterr().err

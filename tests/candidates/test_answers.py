@@ -1,0 +1,95 @@
+import json
+
+import numpy as np
+import pytest
+
+from mien.candidates.answers import answers, only_known, read_answers
+from mien.data.table import SampleTable
+from mien.errors import TableError
+
+CSV = "sample,annotator,answer,seconds\na,ann,x,1.5\na,bo,x,\nb,ann,y,2\nb,bo,x,3\nb,cy,y,1\nc,ann,,\n"
+
+
+@pytest.fixture
+def table():
+    return SampleTable.from_columns({"sample": list("abc")}, classes=("x", "y"))
+
+
+def written(folder, text, name="answers.csv"):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_identities_are_hashed_with_the_key_and_stay_apart(tmp_path):
+    found = read_answers(written(tmp_path, CSV), key="secret")
+    people = found["annotator"].to_pylist()
+    assert len(found) == 5 and len(set(people)) == 3 and people[0] == people[2]
+    assert not {"ann", "bo", "cy"} & set(people) and all(len(name) == 16 for name in people)
+    again = read_answers(written(tmp_path, CSV), key="another")["annotator"].to_pylist()
+    assert not set(people) & set(again)
+    assert found["seconds"].to_pylist() == [1.5, None, 2, 3, 1]
+
+
+def test_answers_become_votes_and_candidate_sets(table, tmp_path):
+    made = answers(table, read_answers(written(tmp_path, CSV), key="k"))
+    np.testing.assert_array_equal(made.votes, [[2, 0], [1, 2], [0, 0]])
+    np.testing.assert_array_equal(made.candidates, [[True, False], [False, True], [False, False]])
+    assert answers(table, read_answers(tmp_path / "answers.csv", key="k"), at_least=1).candidates[1].all()
+    assert made.how[0]["answers"] == 5 and made.how[0]["annotators"] == 3
+
+
+def test_further_answers_add_to_the_votes(table, tmp_path):
+    given = read_answers(written(tmp_path, CSV), key="k")
+    once = answers(table, given)
+    np.testing.assert_array_equal(answers(once, given, add=True).votes, 2 * once.votes)
+    np.testing.assert_array_equal(answers(once, given).votes, once.votes)
+
+
+def test_an_export_of_label_studio_is_read(tmp_path):
+    def by(who, answer):
+        return {"completed_by": who, "lead_time": 2.0, "result": [{"value": {"choices": [answer]}}]}
+
+    skipped = {**by(3, "x"), "was_cancelled": True}
+    tasks = [{"data": {"sample": "a"}, "annotations": [by(1, "x"), by({"email": "bo@there", "id": 2}, "y"), skipped]}]
+    found = read_answers(written(tmp_path, json.dumps(tasks), "export.json"), key="k")
+    assert found["answer"].to_pylist() == ["x", "y"] and found["seconds"].to_pylist() == [2.0, 2.0]
+    tasks[0]["annotations"][0]["result"][0]["value"]["choices"] = ["x", "y"]
+    with pytest.raises(TableError, match="2 answers by one"):
+        read_answers(written(tmp_path, json.dumps(tasks), "export.json"), key="k")
+    with pytest.raises(TableError, match="not an export of Label Studio"):
+        read_answers(written(tmp_path, '{"a": 1}', "export.json"), key="k")
+
+
+def test_answers_of_unknown_people_are_left_out_and_counted(tmp_path):
+    given = read_answers(written(tmp_path, CSV), key="k")
+    known = read_answers(written(tmp_path, "sample,annotator,answer\na,ann,x\n", "known.csv"), key="k")
+    kept, others = only_known(given, known)
+    assert len(kept) == 2 and sorted(others.values()) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sample,answer\na,x\n", "no column annotator"),
+        ("sample,annotator,answer\na,,x\n", "without sample or annotator"),
+        ("sample,annotator,answer,seconds\na,b,x,soon\n", "seconds are 'soon'"),
+        ("sample,annotator,answer\na,b,\n", "nobody answered"),
+        ("sample,annotator,answer\na,b\n", "2 cells"),
+    ],
+)
+def test_files_that_say_nothing_certain_are_refused(tmp_path, text, said):
+    with pytest.raises(TableError, match=said):
+        read_answers(written(tmp_path, text), key="k")
+
+
+def test_without_a_key_and_for_strange_answers_nothing_is_counted(table, tmp_path):
+    with pytest.raises(TableError, match="key is empty"):
+        read_answers(written(tmp_path, CSV), key="")
+    for text, said in (
+        ("z,ann,x", "'z' is not in the table"),
+        ("a,ann,w", "answer 'w' is unknown"),
+        ("a,ann,x\na,ann,x", "twice"),
+    ):
+        given = read_answers(written(tmp_path, f"sample,annotator,answer\n{text}\n"), key="k")
+        with pytest.raises(TableError, match=said):
+            answers(table, given)
