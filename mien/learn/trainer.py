@@ -327,7 +327,7 @@ def predict_logits(model: FaceModel, images: np.ndarray, device: torch.device) -
 
 
 def _peak_memory(device: torch.device) -> float:
-    """Returns the most bytes held so far, on a GPU by its tensors, on a CPU by this process; NaN where nothing tells."""
+    """Returns the most bytes held so far by this process, on a GPU its tensors' alone; NaN where nothing tells."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
