@@ -1,11 +1,14 @@
 """What all tests share: property tests that give the same cases everywhere, and a reader of HTML pages."""
 
+import os
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from a second thread, and lose much on a busy machine
 
 settings.register_profile("mien", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mien")
