@@ -60,7 +60,14 @@ def serve(
         hosts = LOOPBACK | {_in_url(one.lower()) for one in (host, *allow_host)}
         app = make_app(predictor, name=name, limits=limits, threads=threads or os.cpu_count() or 1, token=token, hosts=hosts)
         sys.setswitchinterval(_SWITCH_S)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # nobody asks where a request comes from
+            timeout_graceful_shutdown=10,
+        )
         address = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         _Server(config, f"{address} answers with model {name}; stop with Ctrl-C").run(sockets=[listener])
 
