@@ -79,7 +79,7 @@ def _ranks(path: Path, figure: SuiteFigure, arms: Arms, stands: Sequence[Planned
 
 
 def _values(path: Path, figure: SuiteFigure, arms: Arms, stands: Sequence[Planned], out: Path) -> bool:
-    value_of = {one.arm: _value(one.recipe, str(figure.by)) for one in stands}
+    value_of = {one.arm: _value(one.recipe, str(figure.by)) for one in stands if one.arm in arms}
     comparison = compare(arms, _table(arms, stands), None)
     figures.values(path, figure.title, str(figure.by), {value_of[arm.name]: arm.numbers for arm in comparison.arms})
     return True
@@ -95,7 +95,7 @@ def _confusion(path: Path, figure: SuiteFigure, arms: Arms, stands: Sequence[Pla
 
 
 def _cost(path: Path, figure: SuiteFigure, arms: Arms, stands: Sequence[Planned], out: Path) -> bool:
-    value_of = {one.arm: _value(one.recipe, str(figure.by)) for one in stands}
+    value_of = {one.arm: _value(one.recipe, str(figure.by)) for one in stands if one.arm in arms}
     costs = {name: cost for name in arms if (cost := cost_of(name, stands, out)) is not None}
     if costs:
         figures.costs(path, figure.title, str(figure.by), {value_of[name]: cost for name, cost in costs.items()})
