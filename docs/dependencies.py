@@ -4,17 +4,18 @@ Run in an environment with all extras that tests need: .venv/bin/python docs/dep
 """
 
 import re
-from importlib.metadata import PackageNotFoundError, distribution
+from collections.abc import Mapping, Sequence
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("train", "tabular", "serve", "video", "hub")  # the others are asked for by name, or are for developers
+EXTRAS = ("train", "tabular", "serve", "video", "hub", "scale")  # the others are asked for by name, or are for developers
 CLASSIFIER = "License :: OSI Approved :: "
 
 
-def needed(name, extras=()):
+def needed(name: str, extras: Sequence[str] = ()) -> dict[str, Distribution]:
     """Returns the installed distributions that one needs, with the given extras, by name in lower case."""
     found, waiting = {}, [(name, frozenset(extras))]
     seen = set()
@@ -35,8 +36,8 @@ def needed(name, extras=()):
     return found
 
 
-def licence(package):
-    """Returns what a distribution says of its licence: the expression, else the classifiers, else the first line of the text."""
+def licence(package: Distribution) -> str:
+    """Returns what a distribution says of its licence: the expression, the classifiers, or how its text begins."""
     meta = package.metadata
     if meta["License-Expression"]:
         return meta["License-Expression"]
@@ -44,17 +45,20 @@ def licence(package):
     return " and ".join(named) or (meta["License"] or "not said").strip().splitlines()[0][:60]
 
 
-def table(packages):
+def table(packages: Mapping[str, Distribution]) -> list[str]:
     """Returns lines of Markdown."""
     rows = [f"| {name} | {package.version} | {licence(package)} |" for name, package in sorted(packages.items())]
-    return ["| package | tested version | licence |", "| --- | --- | --- |", *rows]
+    return ["| package | version | licence |", "| --- | --- | --- |", *rows]
 
 
-def main():
+def main() -> None:
     """Writes both files."""
     base = needed("mien")
     lines = ["# What mien needs", "", "Made by `python docs/dependencies.py` from what the packages say of themselves.", ""]
-    lines += ["`pip install -c constraints.txt .` takes exactly these versions. `pyproject.toml` has the lowest that are meant to work.", ""]
+    lines += [
+        "`pip install -c constraints.txt .` takes exactly these versions; the lowest that work stand in `pyproject.toml`.",
+        "",
+    ]
     lines += ["## The base install", "", *table(base), ""]
     everything = dict(base)
     for extra in EXTRAS:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import numpy as np
 
 from mien.data.images import load_images
 from mien.data.table import SampleTable
+from mien.data.work import Engine, cut, each
 
 SIDE = 48  # pixels at which faces are compared; not stated; ours
 _CHUNK = 4096  # faces in memory at a time
@@ -44,21 +46,25 @@ def lightness(images: np.ndarray) -> np.ndarray:
     return np.asarray((high - low) / 255)
 
 
-def look(table: SampleTable) -> dict[str, np.ndarray]:
+def look(table: SampleTable, *, engine: Engine = "here") -> dict[str, np.ndarray]:
     """Returns `sharpness` and `lightness`, NaN where a picture cannot be read, and `twins`, 0 there: a number of the pixels.
 
     Args:
         table: N faces; one cut to another size counts as it looks at `SIDE` pixels.
+        engine: Where pictures are read (mien.data.work).
     """
-    found = {"sharpness": np.full(len(table), np.nan), "lightness": np.full(len(table), np.nan)}
-    twins = np.zeros(len(table), np.uint64)
-    for start in range(0, len(table), _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, len(table)))
-        some = table.take(rows)
-        images, broken = load_images(some, channels=1, size=SIDE)
-        there = ~np.isin(np.array(some.samples, object), list(broken))
-        found["sharpness"][rows[there]] = sharpness(images[there, 0])
-        found["lightness"][rows[there]] = lightness(images[there, 0])
-        digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images[there]]
-        twins[rows[there]] = np.frombuffer(b"".join(digests), "<u8")
-    return {**found, "twins": twins}
+    parts = list(each(partial(_look_at, table), cut(len(table), _CHUNK) or [range(0)], engine))
+    sharp, light, twins = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return {"sharpness": sharp, "lightness": light, "twins": twins}
+
+
+def _look_at(table: SampleTable, rows: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns sharpness, lightness and twins of some rows."""
+    some = table.take(np.array(rows, int))
+    images, broken = load_images(some, channels=1, size=SIDE)
+    there = ~np.isin(np.array(some.samples, object), list(broken))
+    sharp, light, twins = np.full(len(rows), np.nan), np.full(len(rows), np.nan), np.zeros(len(rows), np.uint64)
+    sharp[there], light[there] = sharpness(images[there, 0]), lightness(images[there, 0])
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images[there]]
+    twins[there] = np.frombuffer(b"".join(digests), "<u8")
+    return sharp, light, twins

@@ -15,6 +15,7 @@ from mien.audit.belief import believe
 from mien.audit.pixels import look
 from mien.data.rules import most_votes
 from mien.data.table import SampleTable
+from mien.data.work import Engine
 from mien.errors import RunError, TableError
 from mien.evaluate.label_weights import label_files, read_label_weights
 from mien.log import say
@@ -22,7 +23,13 @@ from mien.predict.predictions import Predictions
 
 
 def audit(
-    table: SampleTable, predictions: Predictions, *, label: str = "label", runs: Sequence[Path] = (), pixels: bool = False
+    table: SampleTable,
+    predictions: Predictions,
+    *,
+    label: str = "label",
+    runs: Sequence[Path] = (),
+    pixels: bool = False,
+    engine: Engine = "here",
 ) -> pa.Table:
     """Returns one row a predicted face: sample, label, `score` (the combined one), `suggested` and all scores that there are.
 
@@ -40,6 +47,7 @@ def audit(
         label: The column of the labels.
         runs: Folders of runs that left label weights.
         pixels: Read the pictures.
+        engine: Where they are read (mien.data.work); all other scores are of the table as a whole and cost little.
 
     Raises:
         TableError: If no predicted face is in the table, or a class of the table is missing from the model.
@@ -66,7 +74,7 @@ def audit(
     if runs:
         found |= _weights(table, runs)
     if pixels:
-        seen = look(table)
+        seen = look(table, engine=engine)
         found |= {"sharpness": seen["sharpness"], "lightness": seen["lightness"]}
         found["twins_agree"] = scores.twins_agree(labels, seen["twins"])
     names = np.array([*table.classes, None], object)

@@ -130,7 +130,7 @@ def _label_studio(path: Path) -> list[Row]:
                     raise TableError(f"answers {path}, task {place}: {len(chosen)} answers by one. Expected one choice each.")
                 cells = {"sample": task["data"]["sample"], "annotator": who, "answer": chosen[0] if chosen else None}
                 rows.append((f"task {place}", {**cells, "seconds": each.get("lead_time")}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TableError(
             f"answers {path}: not an export of Label Studio ({type(error).__name__}: {error}). {_EXPECTED}"
         ) from None

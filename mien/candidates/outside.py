@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mien.data.table import SampleTable
+from mien.data.work import shard_files
 from mien.errors import TableError
 
 
@@ -19,7 +20,7 @@ def beside(table: SampleTable, given: np.ndarray | Path | str, columns: Sequence
 
     Args:
         table: N faces.
-        given: The file, with a column `sample`; or the (N, C) values themselves.
+        given: The file, or the folder of `mien predict --shard`, with a column `sample`; or the (N, C) values themselves.
         columns: C names.
         what: What to call the values in an error.
 
@@ -33,15 +34,16 @@ def beside(table: SampleTable, given: np.ndarray | Path | str, columns: Sequence
             raise TableError(f"{what}: an array of {given.shape}. Expected {(len(table), len(columns))}, a row for each face.")
         return values
     path = Path(given)
-    if not path.is_file():
+    files = [str(file) for file in shard_files(path)] if path.is_dir() else [str(path)]
+    if not Path(files[0]).is_file():
         raise TableError(f"{what} {path}: no such file. Make it with: mien candidates scores RECIPE --out FOLDER")
     try:
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(files[0])
     except (pa.ArrowInvalid, OSError):
         raise TableError(f"{what} {path}: not a Parquet file.") from None
     if missing := [name for name in ("sample", *columns) if name not in schema.names]:
         raise TableError(f"{what} {path}: there is no column {missing[0]}. The file has: {', '.join(schema.names)}.")
-    found = pq.read_table(path, columns=["sample", *columns])
+    found = pq.read_table(files, columns=["sample", *columns])
     if pc.count_distinct(found["sample"]).as_py() < len(found):
         raise TableError(f"{what} {path}: a sample stands in more than one row. Expected one row a face.")
     places = pc.index_in(table.columns["sample"], value_set=found["sample"])

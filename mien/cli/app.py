@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,11 +15,32 @@ from mien.errors import RunError
 if TYPE_CHECKING:
     from mien.data.table import SampleTable
 
+Engine = Literal["here", "ray"]
 Flag = Annotated[bool, Parameter(negative="")]
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 Overrides = Annotated[list[str] | None, Parameter(name="--section.key", negative="", show_default=False)]
 Rule = Literal["majority", "majority10", "any"]
 Split = Literal["train", "select", "calibrate", "report", "test"]
+
+
+@Parameter(name="*", group="Long calls")
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How a call is done that takes long.
+
+    Attributes:
+        shard: The i-th of n equal shares, such as 3/8, each of which is one job of a scheduler. It is written into the folder
+            --out, as 3-of-8.
+        engine: here, in this process; or ray, on the cores of a Ray cluster, or of this machine where none runs.
+        resume: Go on with what an interrupted call left.
+        overwrite: Replace what exists.
+    """
+
+    shard: str | None = None
+    engine: Engine = "here"
+    resume: Flag = False
+    overwrite: Flag = False
+
 
 app = App(
     name="mien",

@@ -226,6 +226,8 @@ def merge(
     out: Path,
     classes: Names = None,
     prefix: Flag = False,
+    cut: Flag = False,
+    seed: int = 0,
     overwrite: Flag = False,
 ) -> None:
     """Several tables become one; classes are joined by name.
@@ -235,13 +237,51 @@ def merge(
         out: Table to write, a Parquet file.
         classes: Class names in order; without them all that occur, in order of first appearance.
         prefix: Put each file's name before the ids of its samples.
+        cut: Cut select and calibrate out of train where neither is there, as importing does: for shards of mien align.
+        seed: Seed of these splits.
         overwrite: Replace the file if it exists.
     """
     from mien.data.merge import merge
+    from mien.data.readers import owner_splits
     from mien.data.table import SampleTable
 
     made = merge([SampleTable.read(path) for path in tables], [path.stem for path in tables], classes=classes, prefix=prefix)
-    write_table(made, out, overwrite)
+    write_table(owner_splits.cut(made, seed) if cut else made, out, overwrite)
+
+
+@data.command
+def pack(
+    table: Path,
+    *,
+    out: Path,
+    rows: int = 10_000,
+    shard_mb: float = 512,
+    root: Path | None = None,
+    resume: Flag = False,
+    overwrite: Flag = False,
+) -> int:
+    """All pictures of a table in few Parquet files, as they are; the folder is a table for every other command.
+
+    Args:
+        table: A table.
+        out: Folder to make: images-00000.parquet …, table.parquet, manifest.json.
+        rows: Most pictures of a file.
+        shard_mb: Most megabytes of pictures of a file.
+        root: Folder of the images, where they moved.
+        resume: Go on with what an interrupted call left.
+        overwrite: Replace the folder if it exists.
+    """
+    from mien.data.pack import pack
+    from mien.data.table import SampleTable
+    from mien.log import Progress, say
+
+    whole = SampleTable.read(table, root=root)
+    with Progress(len(whole), "pack", "picture") as line:
+        made, missing = pack(whole, out, rows=rows, shard_mb=shard_mb, resume=resume, overwrite=overwrite, done=line.update)
+    for name, why in missing[:1]:
+        say(f"{len(missing):,} pictures could not be read and keep an empty place; the first, {name}: {why}")
+    wrote(out, f"{len(made):,} faces, {made.how[-1]['pictures']:,} pictures in {made.how[-1]['shards']:,} files")
+    return 3 if missing else 0
 
 
 @data.command

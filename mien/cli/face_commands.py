@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from mien.cli.app import Flag, app, wrote
+from mien.cli.app import Flag, Work, app, wrote
 
 if TYPE_CHECKING:
     from mien.faces.crop import Geometry
@@ -25,12 +25,13 @@ def align(
     upright: Flag = False,
     labels_from_folders: Flag = False,
     root: Path | None = None,
-    overwrite: Flag = False,
+    work: Work | None = None,
 ) -> int:
     """The faces of photos, or of one table by its own points and boxes, cut out alike, as pictures and a table.
 
     Args:
-        photos: Photos, folders and globs; or one table (.parquet), whose faces keep their columns and splits.
+        photos: Photos, folders and globs; or one table (.parquet, or a folder of mien data pack), whose faces keep their
+            columns and splits.
         out: Folder to make: faces/, faces.parquet, and without.csv for photos without a face.
         size: Side of the faces in pixels.
         min_face: Smallest side of a face that is searched, in pixels.
@@ -39,10 +40,12 @@ def align(
         upright: Turn faces until the eyes are level.
         labels_from_folders: Take the folder that a photo lies in for its label: photos/wink/1.jpg is a wink.
         root: Folder of a table's pictures, where they moved.
-        overwrite: Replace the folder if it exists.
+        work: How it is done; shards are joined by mien data merge OUT/*/faces.parquet --cut --out faces.parquet.
     """
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
+    from mien.data.table import is_table
+    from mien.data.work import of_shard
     from mien.errors import RecipeError
     from mien.faces.align import align
     from mien.faces.crop import FER2013
@@ -50,12 +53,13 @@ def align(
     from mien.log import say
 
     geometry = replace(FER2013, margin=FER2013.margin if margin is None else margin, upright=upright)
-    if any(path.suffix == ".parquet" for path in photos):
+    work = work or Work()
+    if any(map(is_table, photos)):
         if len(photos) > 1 or largest or labels_from_folders:
             raise RecipeError(
                 "align: a table goes by itself, without --largest and --labels-from-folders. Make one with: mien data merge"
             )
-        return _align_table(photos[0], out, root=root, geometry=geometry, size=size, overwrite=overwrite)
+        return _align_table(photos[0], out, root=root, geometry=geometry, size=size, work=work)
     found = align(
         photos,
         out,
@@ -64,8 +68,9 @@ def align(
         size=size,
         largest=largest,
         labels_from_folders=labels_from_folders,
-        overwrite=overwrite,
+        **asdict(work),
     )
+    out = of_shard(out, work.shard)
     if found.without:
         say(f"{len(found.without):,} photos without a face, {found.num_broken:,} of them not readable: {out / 'without.csv'}")
     if labels_from_folders and (several := len(found.table) - len(set(found.table.values("photo")))):
@@ -74,13 +79,17 @@ def align(
     return 3 if found.num_broken else 0
 
 
-def _align_table(path: Path, out: Path, *, root: Path | None, geometry: Geometry, size: int, overwrite: bool) -> int:
+def _align_table(path: Path, out: Path, *, root: Path | None, geometry: Geometry, size: int, work: Work) -> int:
     """Returns the exit code: 3 where a face could not be cut."""
+    from dataclasses import asdict
+
     from mien.data.table import SampleTable
-    from mien.faces.align import align_table
+    from mien.data.work import of_shard
+    from mien.faces.align_table import align_table
     from mien.log import say
 
-    found = align_table(SampleTable.read(path, root=root), out, geometry=geometry, size=size, overwrite=overwrite)
+    found = align_table(SampleTable.read(path, root=root), out, geometry=geometry, size=size, **asdict(work))
+    out = of_shard(out, work.shard)
     for sample, why in found.without[:1]:
         say(f"{len(found.without):,} faces could not be cut, all in {out / 'without.csv'}; the first, {sample}: {why}")
     wrote(out / "faces.parquet", f"{len(found.table):,} faces")

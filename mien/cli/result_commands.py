@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.cli.app import Flag, Split, app, print_json, refuse_existing, wrote
+from mien.cli.app import Flag, Split, Work, app, print_json, refuse_existing, wrote
 from mien.cli.films import FilmOptions, is_for_films, predict_film
 
 if TYPE_CHECKING:
@@ -27,15 +27,15 @@ def predict(
     draw: Path | None = None,
     split: Split = "report",
     root: Path | None = None,
-    resume: Flag = False,
-    overwrite: Flag = False,
+    work: Work | None = None,
     json: Flag = False,
     film: FilmOptions | None = None,
 ) -> int:
     """How people would describe the faces in pictures or in a film, with what cannot be ruled out.
 
     Args:
-        pictures: Pictures, folders and globs; or one table, whose rows are faces; or one film, or camera:0.
+        pictures: Pictures, folders and globs; or one table or folder of mien data pack, whose rows are faces; or one film, or
+            camera:0.
         model: Model folder, OWNER/NAME of a pulled one, or default.
         out: Write .parquet, .csv or .jsonl instead of printing.
         cropped: Each picture is one face already.
@@ -45,15 +45,21 @@ def predict(
         draw: Folder for copies of the photos with their faces framed and named.
         split: Which faces of a table.
         root: Folder of a table's images, where they moved.
-        resume: Go on with what an interrupted call left.
-        overwrite: Replace the file if it exists.
+        work: How it is done; other commands take the folder of all shards as they take a file.
         json: Print one JSON object a face.
         film: What only films are asked.
     """
+    from dataclasses import asdict
+
+    from mien.data.work import of_shard
     from mien.errors import ImageError
     from mien.predict.ask import lines, predict
 
-    if is_for_films(pictures, film, cropped or draw is not None or root is not None):
+    work = work or Work()
+    if out is not None and not out.suffix:
+        out = of_shard(out, work.shard, ".parquet")
+    many = work.shard is not None or work.engine != "here"
+    if is_for_films(pictures, film, cropped or draw is not None or root is not None or many):
         return predict_film(
             pictures[0],
             film or FilmOptions(),
@@ -62,8 +68,8 @@ def predict(
             largest=largest,
             min_face=min_face,
             class_conditional=class_conditional,
-            resume=resume,
-            overwrite=overwrite,
+            resume=work.resume,
+            overwrite=work.overwrite,
             json=json,
         )
     faces = broken = 0
@@ -78,8 +84,7 @@ def predict(
         split=split,
         root=root,
         pictures=draw,
-        resume=resume,
-        overwrite=overwrite,
+        **asdict(work),
     ):
         faces += int(part.answered.sum())
         broken += part.status.count("broken")
@@ -115,7 +120,8 @@ def evaluate(
     Faces found in photos are put beside those of the table by picture and overlap; a missed one is an error.
 
     Args:
-        predictions: A Parquet file of predictions; or a model by whatever name, which is then asked first.
+        predictions: A Parquet file of predictions, or the folder of all its shards; or a model by whatever name, which is then
+            asked first.
         data: Table with labels and votes.
         split: Judge the faces of this split alone; a model without it is asked about report.
         root: Folder of the images, where they moved; a model and the faces on the page need them.
@@ -131,6 +137,7 @@ def evaluate(
         overwrite: Replace the page if it exists.
     """
     from mien.data.table import SampleTable
+    from mien.data.work import is_sharded
     from mien.evaluate import evaluate, write_page
     from mien.evaluate.gate import check_least, require
     from mien.log import results
@@ -141,7 +148,7 @@ def evaluate(
     if page:
         refuse_existing(page, overwrite)
     table = SampleTable.read(data, root=root)
-    if predictions.is_file() or predictions.suffix == ".parquet":
+    if predictions.is_file() or predictions.suffix == ".parquet" or is_sharded(predictions):
         found = Predictions.read(predictions)
     else:
         found = _ask(predictions, table.in_split(split or "report"))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mien.data.images import decode
+from mien.data.places import beneath, exists
 from mien.data.rules import RULES, count_by, owner_splits
 from mien.data.table import SPLITS, SampleTable
 from mien.errors import ImageError, TableError
@@ -82,7 +83,7 @@ def _missing(table: SampleTable) -> tuple[list[int], int]:
     inside = table.values("image") if "image" in table else np.full(len(table), None, object)
     paths = table.values("path")
     rows = [row for row in range(len(table)) if inside[row] is None and paths[row] is not None]
-    there = {path: os.path.isfile(os.path.join(table.root or "", path)) for path in {paths[row] for row in rows}}
+    there = {path: exists(beneath(table.root, path)) for path in {paths[row] for row in rows}}
     return [row for row in rows if not there[paths[row]]], len(rows)
 
 

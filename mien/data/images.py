@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
+from mien.data.places import beneath, read_picture
 from mien.data.table import SampleTable
 from mien.errors import ImageError
 
@@ -27,7 +28,7 @@ def decode(
     """Returns one picture, upright, cut to `box` and shrunk to `size`, as (C, H, W) uint8.
 
     Args:
-        picture: A path, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
+        picture: A path or URL, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
         channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
         size: Side of the square result in pixels; null keeps the picture's own size.
         box: Left, top, right, bottom in pixels of the upright picture; null takes all of it.
@@ -55,7 +56,7 @@ def open_upright(picture: Picture, *, channels: int, name: str | None = None) ->
     """Returns a picture as Pillow holds it: decoded, turned as its EXIF orientation says, grey or RGB, on white where clear.
 
     Args:
-        picture: A path, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
+        picture: A path or URL, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
         channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
         name: What to call the picture in an error.
 
@@ -102,9 +103,7 @@ def _open(picture: Picture) -> Image.Image:
             raise ImageError(f"an array of {picture.dtype}. Expected uint8, 0 to 255.")
         return Image.fromarray(picture)
     if not isinstance(picture, bytes):
-        if (size := Path(picture).stat().st_size) > MAX_BYTES:
-            raise ImageError(f"{size:,} bytes. Expected at most {MAX_BYTES:,}; shrink it first.")
-        picture = Path(picture).read_bytes()  # a broken picture leaves no open file
+        picture = read_picture(Path(picture), MAX_BYTES)
     if not picture:
         raise ImageError("an empty file. Remove or replace it.")
     if picture[4:8] == b"ftyp" and b"hei" in picture[8:40]:  # the brands heic, heix …; ISO/IEC 23008-12
@@ -143,7 +142,7 @@ def load_images(
         for row in rows:
             stored = inside[row].as_py() if inside is not None else None
             try:
-                picture = stored if stored is not None else root / str(paths[row])
+                picture = stored if stored is not None else beneath(root, str(paths[row]))
                 images[row] = decode(picture, channels=channels, size=size, box=boxes[row], name=samples[row])
             except ImageError as error:
                 broken[samples[row]] = str(error)

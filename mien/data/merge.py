@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mien.data.places import absolute, beneath
 from mien.data.table import SampleTable
 from mien.errors import TableError
 
@@ -93,7 +94,7 @@ def _widen_votes(table: SampleTable, vote_names: tuple[str, ...]) -> SampleTable
 
 def _common_root(tables: Sequence[SampleTable]) -> Path | None:
     """Returns the one root, or the folder that all roots lie in; null without one."""
-    roots = {(table.root or Path()).absolute() for table in tables if "path" in table}
+    roots = {absolute(table.root or Path()) for table in tables if "path" in table}
     try:
         common = Path(os.path.commonpath(roots))
     except ValueError:  # no table has paths, or they lie on different drives
@@ -105,9 +106,11 @@ def _move_paths(table: SampleTable, root: Path | None) -> SampleTable:
     """Returns the table with paths relative to `root`, or absolute without one."""
     if "path" not in table:
         return table
-    base = (table.root or Path()).absolute()
+    base = absolute(table.root or Path())
     inside = base if root is None else base.relative_to(root)
-    return table.with_column("path", [None if path is None else (inside / path).as_posix() for path in table.values("path")])
+    return table.with_column(
+        "path", [None if path is None else beneath(inside, path).as_posix() for path in table.values("path")]
+    )
 
 
 def _concatenate(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:

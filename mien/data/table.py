@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mien.data.manifest import TABLE, Manifest, is_packed
+from mien.data.places import absolute, beneath, exists, open_file
 from mien.errors import TableError
-from mien.files import whole_file
+from mien.files import check_seal, seal, whole_file
 
 SPLITS = ("train", "select", "calibrate", "report", "test")
 FORMAT_VERSION = 1
@@ -26,7 +28,7 @@ class SampleTable:
     """Frozen columns over N faces, with class names, vote names and origin.
 
     Attributes:
-        columns: One row per face. `sample` is unique. `path` is relative to `root`, or `image` holds the file's bytes.
+        columns: One row per face. `sample` is unique. `path` is relative to `root` or a URL, or `image` holds the file's bytes.
             `split` is one of `SPLITS` or null. `label` and every `label_NAME` column hold a class name or null.
             `votes` is a list of V counts per row, `candidates` a list of K booleans (or null) with at least one true.
             `box` is (left, top, right, bottom) in pixels or null, `points` a flat list x0, y0, x1, y1 … or null.
@@ -151,27 +153,37 @@ class SampleTable:
     def read(cls, path: Path | str, *, root: Path | str | None = None) -> SampleTable:
         """Returns the table in a Parquet file that `write` made; `root` overrides the folder of the images.
 
+        Args:
+            path: The file; or a folder that `mien data pack` made, whose pictures are read row by row when they are wanted.
+                Either may be a URL that fsspec knows, such as s3://bucket/faces.parquet.
+            root: Folder of the images, where they moved.
+
         Raises:
-            TableError: If the file is missing, is not Parquet, or is not a mien table.
+            TableError: If the file is missing, is not Parquet, or is not a mien table; or packing is not complete.
         """
         path = Path(path)
-        if not path.is_file():
+        if is_packed(path):
+            Manifest.read(path).require_whole(path)
+            return cls.read(path / TABLE, root=root or path)
+        if not exists(path):
             raise TableError(f"table {path}: no such file. Make one with: mien data import …")
         try:
-            columns = pq.read_table(path)
+            with open_file(path) as file:
+                columns = pq.read_table(file, page_checksum_verification=True)
         except (pa.ArrowInvalid, OSError) as error:
             raise TableError(
-                f"table {path}: not a Parquet file ({error}). Expected a table made by mien data import."
+                f"table {path}: not a Parquet file ({str(error).splitlines()[0]}). Expected a table made by mien data import."
             ) from None
         found = (columns.schema.metadata or {}).get(b"mien")
         if found is None:
             raise TableError(
                 f"table {path}: Parquet, but not a mien table (no class names in it). Make one with: mien data import …"
             )
-        about = json.loads(found)
-        if about["version"] > FORMAT_VERSION:
-            raise TableError(f"table {path}: format {about['version']}, this mien reads up to {FORMAT_VERSION}. Upgrade mien.")
         try:
+            check_seal(columns)
+            about = json.loads(found)
+            if about["version"] > FORMAT_VERSION:
+                raise TableError(f"format {about['version']}, this mien reads up to {FORMAT_VERSION}. Upgrade mien.")
             return cls(
                 columns.replace_schema_metadata(None),
                 tuple(about["classes"]),
@@ -185,6 +197,10 @@ class SampleTable:
             )
         except TableError as error:
             raise TableError(f"table {path}: {error}") from None
+        except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise TableError(
+                f"table {path}: damaged, or not written by mien ({str(error).splitlines()[0]}). Copy or make it again."
+            ) from None
 
     def write(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Writes the table as Parquet, whole or not at all.
@@ -199,16 +215,16 @@ class SampleTable:
             "version": FORMAT_VERSION,
             "classes": self.classes,
             "vote_names": self.vote_names,
-            "root": str(self.root.absolute()) if self.root else None,
+            "root": str(absolute(self.root)) if self.root else None,
             "label_rule": self.label_rule,
             "source": self.source,
             "licence": self.licence,
             "how": self.how,
             "geometry": self.geometry,
         }
-        columns = self.columns.replace_schema_metadata({b"mien": json.dumps(about).encode()})
+        columns = seal(self.columns, json.dumps(about).encode())
         with whole_file(path) as partial:
-            pq.write_table(columns, partial, compression="zstd")
+            pq.write_table(columns, partial, compression="zstd", write_page_checksum=True)
 
     # ------------------------------------------------------------------ looking
 
@@ -321,7 +337,12 @@ class SampleTable:
 
     def image_path(self, row: int) -> Path:
         """Returns where the image of one row lies."""
-        return (self.root or Path()) / str(self.columns["path"][row].as_py())
+        return beneath(self.root, str(self.columns["path"][row].as_py()))
+
+
+def is_table(path: Path | str) -> bool:
+    """Returns whether a path names a table, as a Parquet file or as a folder of packed pictures."""
+    return Path(path).suffix == ".parquet" or is_packed(Path(path))
 
 
 def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, is_table
+from mien.data.work import Engine, each, share
 from mien.errors import RunError
 from mien.faces.detect import MTCNN
 from mien.faces.find import find_pictures
@@ -31,6 +34,8 @@ def predict(
     split: str = "report",
     root: Path | None = None,
     pictures: Path | None = None,
+    shard: str | None = None,
+    engine: Engine = "here",
     resume: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Predictions]:
@@ -47,6 +52,8 @@ def predict(
         split: Which faces of a table.
         root: Folder of the table's images, where they moved.
         pictures: Folder for copies of the photos with their faces framed and named.
+        shard: "i/n": the i-th of n equal shares of the pictures, in their order.
+        engine: Where the answers are made (mien.data.work).
         resume: Goes on with what an interrupted call left, and draws again over its copies.
         overwrite: Replaces `out` if it exists.
 
@@ -59,21 +66,28 @@ def predict(
         check_form(out)
         if out.exists() and not overwrite:
             raise RunError(f"{out} exists. Choose another name or pass --overwrite.")
-    detector = MTCNN(min_face=min_face)
-    predictor = Predictor.load(model, detector=detector, class_conditional=class_conditional)
-    ask, names = _work(predictor, inputs, cropped=cropped, largest=largest, split=split, root=root)
+    faces: SampleTable | list[Path] = _table(inputs, split, root) if _is_table(inputs) else find_pictures(inputs)
+    mine = share(shard, len(faces))
+    faces = faces.take(np.array(mine, int)) if isinstance(faces, SampleTable) else faces[mine.start : mine.stop]
+    names = faces.samples if isinstance(faces, SampleTable) else [str(path) for path in faces]
     if pictures is not None:
-        if _is_table(inputs):
+        if isinstance(faces, SampleTable):
             raise RunError(f"{inputs[0]}: the rows of a table are faces, not photos. Drawn copies are made of photos.")
-        check_names(map(Path, names))
+        check_names(faces)
+    question = Question(str(model), cropped, largest, min_face, class_conditional, threads=1 if engine == "ray" else None)
+    predictor = _load(question)
     about = {
         "model": (predictor.config.files or {})["model.onnx"],
         "pictures": names,
         "options": [cropped, largest, min_face, class_conditional, split],
     }
-    parts: Iterator[Predictions] = map(ask, ranges(len(names)))
+    ask = partial(_answer, predictor, faces, cropped=cropped, largest=largest)
+    if engine != "here":
+        ask = partial(_answer_there, question, faces)
     if out is not None:
-        parts = predict_in_parts(ask, len(names), out, about, resume=resume)
+        parts = predict_in_parts(ask, len(names), out, about, resume=resume, engine=engine)
+    else:
+        parts = each(ask, ranges(len(names)), engine)
     with Progress(len(names), "predict", "picture") as line:
         for number, part in enumerate(parts, 1):
             if pictures is not None:
@@ -82,23 +96,46 @@ def predict(
             yield part
 
 
-def _work(
-    predictor: Predictor, inputs: Sequence[Path | str], *, cropped: bool, largest: bool, split: str, root: Path | None
-) -> tuple[Callable[[range], Predictions], list[str]]:
-    """Returns a function that answers for a range of pictures, and the names of all of them."""
-    if _is_table(inputs):
-        table = SampleTable.read(Path(inputs[0]), root=root).in_split(split)
-        return lambda rows: predictor.predict(table.take(np.array(rows, int))), table.samples
-    paths = find_pictures(inputs)
+@dataclass(frozen=True)
+class Question:
+    """What a worker needs to know to load the predictor, which does not travel."""
 
-    def ask(rows: range) -> Predictions:
-        return predictor.predict([paths[row] for row in rows], cropped=cropped, largest=largest)
+    model: str
+    cropped: bool
+    largest: bool
+    min_face: int
+    class_conditional: bool
+    threads: int | None
 
-    return ask, [str(path) for path in paths]
+
+def _load(question: Question) -> Predictor:
+    detector = MTCNN(min_face=question.min_face)
+    return Predictor.load(
+        question.model, threads=question.threads, detector=detector, class_conditional=question.class_conditional
+    )
+
+
+_load_once = lru_cache(maxsize=1)(_load)
+
+
+def _answer_there(question: Question, faces: SampleTable | list[Path], rows: range) -> Predictions:
+    """Returns what a worker says, which loads the predictor for its first part and keeps it."""
+    return _answer(_load_once(question), faces, rows, cropped=question.cropped, largest=question.largest)
+
+
+def _answer(predictor: Predictor, faces: SampleTable | list[Path], rows: range, *, cropped: bool, largest: bool) -> Predictions:
+    """Returns what is said of some faces of a table, or of some pictures."""
+    if isinstance(faces, SampleTable):
+        return predictor.predict(faces.take(np.array(rows, int)))
+    return predictor.predict(faces[rows.start : rows.stop], cropped=cropped, largest=largest)
+
+
+def _table(inputs: Sequence[Path | str], split: str, root: Path | None) -> SampleTable:
+    return SampleTable.read(inputs[0], root=root).in_split(split)
 
 
 def _is_table(inputs: Sequence[Path | str]) -> bool:
-    return len(inputs) == 1 and Path(inputs[0]).suffix == ".parquet"
+    return len(inputs) == 1 and is_table(inputs[0])
 
 
 def lines(predictions: Predictions) -> Iterator[str]:

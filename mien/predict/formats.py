@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mien.errors import RunError
-from mien.files import whole_file
+from mien.files import cell, whole_file
 from mien.predict.predictions import Predictions
 
 FORMS = (".parquet", ".csv", ".jsonl")
@@ -54,7 +54,7 @@ def _write_parquet(parts: Iterable[Predictions], path: Path) -> None:
     writer = None
     for part in parts:
         table = part.to_stored()
-        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True)
         writer.write_table(table)
     if writer is not None:
         writer.close()
@@ -85,6 +85,8 @@ def flat(predictions: Predictions) -> pa.Table:
             columns[name] = pc.if_else(pc.is_nan(column), None, column)
         else:
             columns[name] = column
+        if name in columns and pa.types.is_string(columns[name].type):
+            columns[name] = pa.array(map(cell, columns[name].to_pylist()), pa.string())
     return pa.table(columns)
 
 

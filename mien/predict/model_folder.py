@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,10 @@ class ModelConfig:
     files: dict[str, str] | None = None
     format: int = FORMAT_VERSION
 
-    def to_json(self) -> str:
-        """Returns the text of config.json."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+    def to_json(self, *, sealed: bool = False) -> str:
+        """Returns the text of config.json; `sealed` adds a checksum of all that it says."""
+        content = asdict(self)
+        return json.dumps({**content, "check": _checksum(content)} if sealed else content, indent=1) + "\n"
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -79,18 +81,29 @@ def read_config(folder: Path) -> ModelConfig:
         known = {field.name for field in fields(ModelConfig)}
         config = ModelConfig(**{key: value for key, value in content.items() if key in known})
         config = replace(config, classes=tuple(config.classes))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"model {folder}: config.json cannot be read ({error}). Copy the folder again.") from None
     if newer:
         raise WeightsError(f"model {folder}: format {config.format}, this mien reads up to {FORMAT_VERSION}. Upgrade mien.")
+    if content.get("check", _checksum(content)) != _checksum(content):  # not all have one
+        raise WeightsError(
+            f"model {folder}: config.json is not as it was written. Copy the folder again; or, if you changed it on purpose, "
+            "take out its line `check`."
+        )
     return config
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """Returns a checksum of a config by its values, whatever the form of the text."""
+    values = {name: value for name, value in content.items() if name != "check"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_file(folder: Path, config: ModelConfig, name: str) -> Path:
     """Returns the path of a model's file, whose hash is the one in its config.
 
     Raises:
-        WeightsError: If the file is missing or another one.
+        WeightsError: If the file is missing or another one, or an ONNX file that points to others.
     """
     path = folder / name
     if not path.is_file():
@@ -100,7 +113,18 @@ def check_file(folder: Path, config: ModelConfig, name: str) -> Path:
         raise WeightsError(
             f"model {folder}: {name} has SHA-256 {found[:12]}…, config.json says {str(expected)[:12]}…. Copy the folder again."
         )
+    if path.suffix == ".onnx" and _names_other_files(path):
+        raise WeightsError(
+            f"model {folder}: {name} takes weights from another file, wherever that lies. Expected all of them inside; "
+            "mien export onnx writes it so."
+        )
     return path
+
+
+def _names_other_files(path: Path) -> bool:
+    """Returns whether an ONNX file names where a tensor's data lie: the key `location`, in protobuf's field 1, of 8 bytes."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"\x0a\x08location") >= 0
 
 
 def sha256(path: Path) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mien.errors import RunError
-from mien.files import whole_file
+from mien.data.work import Engine, cut, each, open_folder
 from mien.predict.formats import check_form, write_predictions
 from mien.predict.predictions import Predictions
 
@@ -15,7 +14,13 @@ PART = 256  # pictures; not stated; ours: a few seconds of work is lost at most
 
 
 def predict_in_parts(
-    ask: Callable[[range], Predictions], total: int, out: Path, about: Mapping[str, Any], *, resume: bool = False
+    ask: Callable[[range], Predictions],
+    total: int,
+    out: Path,
+    about: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    engine: Engine = "here",
 ) -> Iterator[Predictions]:
     """Yields the answers of each part once it is on disk, and at the end writes them all to `out`.
 
@@ -27,6 +32,7 @@ def predict_in_parts(
         out: The file to write; its ending names the form.
         about: What makes the answers what they are: model, options, pictures. A resumed call must have the same.
         resume: Goes on with the parts that an interrupted call left.
+        engine: Where the answers are made (mien.data.work).
 
     Raises:
         RunError: If `OUT.parts` is there and `resume` is false, or was begun with something else.
@@ -34,40 +40,22 @@ def predict_in_parts(
     check_form(out)
     folder = out.with_name(out.name + ".parts")
     open_folder(folder, json.loads(json.dumps(about)), resume)
-    paths = []
-    for rows in ranges(total) or [range(0)]:  # without pictures there is a file as well
-        path = folder / f"{rows.start:09d}.parquet"
+    paths = {rows: folder / f"{rows.start:09d}.parquet" for rows in ranges(total) or [range(0)]}  # a file also for none
+    answers = each(ask, [rows for rows, path in paths.items() if not path.is_file()], engine)
+    for path in paths.values():
         if path.is_file():
             part = Predictions.read(path)
         else:
-            part = ask(rows)
+            part = next(answers)
             part.write(path)
-        paths.append(path)
         yield part
-    write_predictions(map(Predictions.read, paths), out)
-    shutil.rmtree(folder)
+    write_predictions(map(Predictions.read, paths.values()), out)
+    finished = folder.with_name(folder.name + ".partial")  # whoever is killed from here on leaves nothing to go on with
+    shutil.rmtree(finished, ignore_errors=True)
+    folder.rename(finished)
+    shutil.rmtree(finished)
 
 
 def ranges(total: int) -> list[range]:
     """Returns which of `total` pictures make up each part."""
-    return [range(start, min(start + PART, total)) for start in range(0, total, PART)]
-
-
-def open_folder(folder: Path, about: dict[str, Any], resume: bool) -> None:
-    """Makes the folder in which the parts of a call lie, or checks that it is this call's, to be gone on with.
-
-    Raises:
-        RunError: If it is there and is not to be gone on with, or was begun with other arguments; the message names one.
-    """
-    mark = folder / "about.json"
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        with whole_file(mark) as partial:
-            partial.write_text(json.dumps(about))
-        return
-    if not resume:
-        raise RunError(f"{folder} holds the parts of an interrupted call. Go on with --resume, or remove the folder.")
-    known = json.loads(mark.read_text()) if mark.is_file() else {}
-    for key in sorted(known.keys() | about.keys()):
-        if known.get(key) != about.get(key):
-            raise RunError(f"{folder} was begun with another {key}. Go on with the same, or remove the folder.")
+    return cut(total, PART)

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mien.data.work import shard_files
 from mien.errors import TableError
-from mien.files import whole_file
+from mien.files import check_seal, seal, whole_file
 
 if TYPE_CHECKING:
     import pandas
@@ -23,6 +24,9 @@ FORMAT_VERSION = 1
 # How far a row's sum may be from 1; ours. float16 moves a sum by 0.0005 at most, bfloat16 by 0.002, three decimals of K
 # shares by 0.0005 · K; what is further away was no distribution before it was stored.
 SUM_TOLERANCE = 0.01
+
+# What a file raises that another program wrote, or whose bytes were changed.
+_DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, RecursionError)
 
 TINY = 24  # pixels; not stated; ours: half the side that the smallest model sees
 
@@ -203,7 +207,7 @@ class Predictions:
         if path.exists() and not overwrite:
             raise TableError(f"predictions {path} exist. Choose another name or pass --overwrite.")
         with whole_file(path) as partial:
-            pq.write_table(self.to_stored(half=half), partial, compression="zstd")
+            pq.write_table(self.to_stored(half=half), partial, compression="zstd", write_page_checksum=True)
 
     def to_stored(self, *, half: bool = False) -> pa.Table:
         """Returns `to_arrow()` with all that `read` needs besides; `half` makes probabilities float16."""
@@ -214,27 +218,37 @@ class Predictions:
         for place, name in enumerate(self.classes):
             column = self.probs[:, place].astype(np.float16 if half else np.float32)
             table = table.set_column(table.schema.get_field_index(f"prob_{name}"), f"prob_{name}", pa.array(column))
-        return table.replace_schema_metadata({b"mien": json.dumps(about).encode()})
+        return seal(table, json.dumps(about).encode())
 
     @classmethod
     def read(cls, path: Path | str) -> Predictions:
-        """Returns what `write` wrote.
+        """Returns what `write` wrote, from a file or from the folder of all shards of `mien predict --shard`.
 
         Raises:
-            TableError: If the file is missing, holds no predictions, or probabilities that are no distribution.
+            TableError: If a file is missing, holds no predictions, or probabilities that are no distribution.
         """
         path = Path(path)
+        if path.is_dir():
+            return cls.join([cls.read(file) for file in shard_files(path)])
         if not path.is_file():
             raise TableError(f"predictions {path}: no such file. Make them with: mien predict …")
         try:
-            table = pq.read_table(path)
-            about = json.loads((table.schema.metadata or {})[b"mien"])
-            classes = tuple(about["classes"])
-            probs = np.stack([np.asarray(table[f"prob_{name}"], np.float32) for name in classes], 1)
-            samples, status = (tuple(table[name].to_pylist()) for name in ("sample", "status"))
-            own = {name: table[name].to_numpy() for name in about["own"]} if "own" in about else None
-        except (pa.ArrowInvalid, KeyError, OSError):
+            return cls._from_stored(pq.read_table(path, page_checksum_verification=True))
+        except TableError as error:
+            raise TableError(f"predictions {path}: {error}") from None
+        except _DAMAGE:
             raise TableError(f"predictions {path}: not a file of predictions. Make one with: mien predict …") from None
+
+    @classmethod
+    def _from_stored(cls, table: pa.Table) -> Predictions:
+        """Returns what `to_stored` made a table of."""
+        check_seal(table)
+        about = json.loads((table.schema.metadata or {})[b"mien"])
+        classes = tuple(about["classes"])
+        with np.errstate(over="ignore"):  # what is no probability is refused below
+            probs = np.stack([np.asarray(table[f"prob_{name}"], np.float32) for name in classes], 1)
+        samples, status = (tuple(table[name].to_pylist()) for name in ("sample", "status"))
+        own = {name: table[name].to_numpy() for name in about["own"]} if "own" in about else None
         num_faces = len(samples)
         columns = {name: table[name].to_pylist() for name in table.column_names if not name.startswith("prob_")}
         label_sets = boxes = points = scores = None
@@ -247,24 +261,21 @@ class Predictions:
         if (rows := columns.get("score")) is not None:
             scores = np.array([np.nan if one is None else one for one in rows], np.float32)
         paths, problems = (tuple(columns[name]) if name in columns else None for name in ("path", "problem"))
-        try:
-            return cls(
-                samples,
-                probs,
-                classes,
-                label_sets,
-                status,
-                boxes,
-                about["model"],
-                paths,
-                points,
-                scores,
-                problems,
-                about.get("recipe"),
-                own,
-            )
-        except TableError as error:
-            raise TableError(f"predictions {path}: {error}") from None
+        return cls(
+            samples,
+            probs,
+            classes,
+            label_sets,
+            status,
+            boxes,
+            about["model"],
+            paths,
+            points,
+            scores,
+            problems,
+            about.get("recipe"),
+            own,
+        )
 
 
 def _check_probs(predictions: Predictions) -> None:

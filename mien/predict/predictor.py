@@ -86,7 +86,11 @@ class Predictor:
         if threads is not None:
             options.intra_op_num_threads = threads
         path = check_file(folder, config, "model.onnx")
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # ONNX Runtime has a class of its own for each of its codes
+            reason = str(error).splitlines()[0]
+            raise WeightsError(f"model {folder}: model.onnx cannot be opened ({reason}). Copy the folder again.") from None
 
         def engine(images: np.ndarray) -> np.ndarray:
             return session.run(["logits"], {"images": images})[0]  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mien.data.work import open_folder
 from mien.doctor import install
 from mien.errors import MienError, RunError
 from mien.faces.detect import MTCNN
@@ -24,7 +25,6 @@ from mien.faces.video import Film, Frame
 from mien.log import Progress
 from mien.predict.follow import SMOOTH_S, Follower
 from mien.predict.formats import check_form, write_predictions
-from mien.predict.parts import open_folder
 from mien.predict.predictions import Predictions
 from mien.predict.predictor import Predictor
 

@@ -12,7 +12,7 @@ from mien import cli
 from mien.data.images import decode
 from mien.data.table import SampleTable
 from mien.errors import ImageError, RecipeError, RunError, TableError
-from mien.faces.align import align_table
+from mien.faces.align_table import align_table
 from mien.faces.crop import FER2013, Geometry, crop_face
 from mien.faces.points import TEMPLATE, box_around
 

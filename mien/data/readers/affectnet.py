@@ -142,7 +142,7 @@ def _numbers(path: Path, count: int) -> list[float] | None:
         found = [float(value) for value in np.load(path, allow_pickle=False).ravel()]
     except FileNotFoundError:
         return None
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # NumPy parses a header by Python's own tokens, and raises whatever they are not
         what = str(error).splitlines()[0] if str(error) else "empty"
         raise TableError(
             f"affectnet, {path}: not an array of numbers ({what}). Expected numbers, or text that is one; pickled objects are "

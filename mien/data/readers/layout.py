@@ -23,7 +23,7 @@ def require_folder(where: str, root: Path, expected: str) -> None:
 
 def what_is_in(folder: Path) -> str:
     """Returns a sentence with the first names in the nearest folder that is there, `folder` or one above it."""
-    while not folder.is_dir():
+    while not os.path.isdir(folder):  # Path's own raises where a name is too long
         folder = folder.parent
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")

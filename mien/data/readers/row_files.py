@@ -71,7 +71,7 @@ def _read_json_lines(path: Path) -> tuple[list[str], list[Row], None]:
                 continue
             try:
                 cells = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 rows.append((f"line {number}", TableError(f"not JSON ({error}). Expected one object per line.")))
                 continue
             if not isinstance(cells, dict):
