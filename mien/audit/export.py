@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from mien.audit.queue import write_queue
 from mien.data.table import SampleTable
 from mien.errors import TableError
-from mien.files import whole_file
+from mien.files import cell, whole_file
 
 ISSUE = 0.5  # score below which a label is less probable than not
 
@@ -71,7 +71,7 @@ def export(found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable
     with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         lines = csv.DictWriter(file, list(rows[0]) if rows else found.column_names)
         lines.writeheader()
-        lines.writerows(rows)
+        lines.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return len(rows)
 
 

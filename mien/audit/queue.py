@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def write_queue(queue: list[dict[str, Any]], path: Path) -> None:
 
 def label_studio_config(classes: tuple[str, ...]) -> str:
     """Returns the labelling configuration that the tasks expect; classes and pictures under the names they use."""
-    choices = "".join(f'<Choice value="{name}"/>' for name in classes)
+    choices = "".join(f'<Choice value="{escape(name)}"/>' for name in classes)
     picture = f'<Image name="{IMAGE}" value="${IMAGE}"/>'
     return f'<View>{picture}<Choices name="{CHOICES}" toName="{IMAGE}">{choices}</Choices></View>'
 

@@ -10,16 +10,21 @@ from cyclopts import CycloptsError
 
 from mien.cli import (  # noqa: F401 - they fill the app
     audit_commands,
+    audit_report_commands,
     candidate_commands,
     data_commands,
     face_commands,
     learn_commands,
     model_commands,
     result_commands,
+    review_commands,
+    scale_commands,
     serve_commands,
 )
 from mien.cli.app import app
 from mien.errors import MienError, RecipeError
+
+_NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive")  # so torch, CUDA and oneDNN say it
 
 
 def main(tokens: list[str] | None = None) -> int:
@@ -27,7 +32,7 @@ def main(tokens: list[str] | None = None) -> int:
     tokens = sys.argv[1:] if tokens is None else tokens
     sys.path.append(os.getcwd())  # so that module:Class finds a file in the folder where the command is given
     try:
-        if tokens[:1] in (["train"], ["compare"]) or tokens[:2] in (["candidates", "scores"], ["audit", "run"]):
+        if tokens[:1] in (["train"], ["compare"], ["slurm"]) or tokens[:2] in (["candidates", "scores"], ["audit", "run"]):
             tokens = _gather_overrides(tokens)
         code = app(tokens, exit_on_error=False) or 0
         sys.stdout.flush()
@@ -48,9 +53,25 @@ def main(tokens: list[str] | None = None) -> int:
             raise
         print(f"mien: this needs {error.name}, which is not installed. Get it with: {install(extra)}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"mien: {_of_system(error)}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        reason = (str(error).splitlines() or ["no more is given"])[0]
+        if not isinstance(error, MemoryError) and not any(words in reason for words in _NO_MEMORY):
+            raise
+        print(f"mien: there is not enough memory ({reason}). Give the process more, or ask for less at once.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("mien: interrupted", file=sys.stderr)
         return 130
+
+
+def _of_system(error: OSError) -> str:
+    """Returns what the system says about a file or an address, as a sentence."""
+    where = f"{error.filename}: " if error.filename else ""
+    what = os.strerror(error.errno) if error.errno else str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"{where}{what.rstrip('.')}. What was written whole before is kept; make room or set the rights, and call again."
 
 
 def _gather_overrides(tokens: list[str]) -> list[str]:

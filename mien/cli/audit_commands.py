@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mien.cli.app import Flag, Overrides, app, candidates, print_json, refuse_existing, write_table, wrote
+from mien.cli.app import Engine, Flag, Overrides, app, candidates, print_json, refuse_existing, write_table, wrote
 
 audit = app.command(App(name="audit", help="Which labels are doubtful, who answers how well, how few votes are enough."))
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")]
@@ -26,6 +26,7 @@ def run(
     label: str = "label",
     weights: Paths = None,
     pixels: Flag = False,
+    engine: Engine = "here",
     overwrite: Flag = False,
 ) -> None:
     """Scores of all labels, by a model that never saw the faces.
@@ -40,6 +41,7 @@ def run(
         label: Column of the labels.
         weights: Folders of runs that left label weights.
         pixels: Look at the pictures too: blurred, dark, equal ones.
+        engine: Where they are read: here, or by ray, on the cores of a Ray cluster, or of this machine where none runs.
         overwrite: Replace audit.parquet if it exists.
     """
     import pyarrow.parquet as pq
@@ -66,7 +68,7 @@ def run(
     read = Predictions.read(predictions)
     if doubt := doubt_of_folds(rows, read):
         say(f"warning: {doubt}")
-    found = audit(rows, read, label=label, runs=weights or (), pixels=pixels)
+    found = audit(rows, read, label=label, runs=weights or (), pixels=pixels, engine=engine)
     with whole_file(out / "audit.parquet") as partial:
         pq.write_table(found, partial, compression="zstd")
     show_audit(found, results())

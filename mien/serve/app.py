@@ -19,13 +19,12 @@ from mien import __version__
 from mien.predict.predictor import Predictor
 from mien.serve import schema
 from mien.serve.batching import Answer, Batcher
-from mien.serve.guard import Guard
+from mien.serve.guard import LOOPBACK, Guard
 from mien.serve.limits import Limits, Room
 from mien.serve.metrics import Metrics
 from mien.serve.problem import Problem, declared, on_error
 from mien.serve.upload import Gone, Upload, read_upload
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _PAGE = Path(__file__).parent / "page"
 _DESCRIPTION = """How people would perceive the expressions of the faces in photos, with what cannot be ruled out.
 Nobody's feelings are told. Pictures are held in memory until they are answered, and nothing is kept."""
@@ -82,8 +81,8 @@ def make_app(
 
 def _add_api(app: FastAPI, service: _Service, *, needs_token: bool) -> None:
     """Adds the routes for programs, each with all that it may answer."""
-    always = declared(421)
-    guarded = declared(401, 421) if needs_token else always
+    always = declared(403, 421)
+    guarded = declared(401, 403, 421) if needs_token else always
     security = [Depends(HTTPBearer(auto_error=False, description="The server's MIEN_TOKEN."))] if needs_token else []
     app.add_api_route(
         "/v1/predict",

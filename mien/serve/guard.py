@@ -14,6 +14,7 @@ from mien.log import say
 from mien.serve.metrics import Metrics
 from mien.serve.problem import Problem, problem_response
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 # What a browser asks for before it has a token, and what says nothing of anybody.
 OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi.json"})
 _KNOWN_PATHS = OPEN_PATHS | {"/v1/predict", "/v1/models", "/metrics"}
@@ -76,13 +77,21 @@ class Guard:
 
     def _check(self, path: str, headers: dict[bytes, bytes]) -> None:
         """Raises Problem where a request may not pass."""
-        host = re.sub(r":\d*$", "", headers.get(b"host", b"").decode("latin-1")).lower()
+        host = _host(headers.get(b"host", b""))
         if host not in self.hosts:
             raise Problem(
                 421, f"This server is not called {host[:100] or 'nothing'}. Start it with --allow-host to name it so."
             )
+        origin = headers.get(b"origin")  # browsers send it with what a page posts
+        if origin is not None and _host(origin.partition(b"://")[2]) not in self.hosts:
+            raise Problem(403, f"A page of {origin[:100].decode('latin-1')} asked. Expected one of this server's own.")
         if self._expected is None or path in OPEN_PATHS:
             return
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
             detail = "The token is missing or another one. Send the header Authorization: Bearer TOKEN."
             raise Problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _host(text: bytes) -> str:
+    """Returns the name in `name:port`."""
+    return re.sub(r":\d*$", "", text.decode("latin-1")).lower()

@@ -19,6 +19,7 @@ MEDIA_TYPE = "application/problem+json"
 REASONS = {
     400: "The body is no multipart form, or has a field that is not known.",
     401: "The token is missing or another one.",
+    403: "Another site's page asked.",
     404: "There is no such page.",
     405: "The path is there, the method is not.",
     408: "The body did not arrive in time.",

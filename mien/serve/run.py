@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 import uvicorn
 
-from mien.errors import RecipeError, RunError
+from mien.errors import RecipeError
 from mien.faces.detect import MTCNN
-from mien.log import say
 from mien.predict.predictor import Predictor
-from mien.serve.app import LOOPBACK, make_app
+from mien.serve.address import Server, in_url, listen
+from mien.serve.app import make_app
+from mien.serve.connection import Connection
+from mien.serve.guard import LOOPBACK
 from mien.serve.limits import Limits
 
 TOKEN = "MIEN_TOKEN"
@@ -53,36 +56,25 @@ def serve(
     """
     token = os.environ.get(TOKEN) or None
     _check_token(token, host)
-    with _listen(host, port) as listener:  # before the model is loaded: a port in use is known at once
+    with listen(host, port) as listener:  # before the model is loaded: a port in use is known at once
         # One thread of ONNX Runtime for each of ours: cores are kept busy by requests, not by parts of one.
         predictor = Predictor.load(model, threads=1, detector=MTCNN(min_face=min_face), class_conditional=class_conditional)
         name = model if re.fullmatch(r"default|[\w.-]+/[\w.-]+(@\S+)?", model) else os.path.basename(os.path.abspath(model))
-        hosts = LOOPBACK | {_in_url(one.lower()) for one in (host, *allow_host)}
+        hosts = LOOPBACK | {in_url(one.lower()) for one in (host, *allow_host)}
         app = make_app(predictor, name=name, limits=limits, threads=threads or os.cpu_count() or 1, token=token, hosts=hosts)
         sys.setswitchinterval(_SWITCH_S)
+        http: Any = partial(Connection, timeout_s=(limits or Limits()).timeout_s)
         config = uvicorn.Config(
             app,
+            http=http,
             log_level="warning",
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nobody asks where a request comes from
             timeout_graceful_shutdown=10,
         )
-        address = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
-        _Server(config, f"{address} answers with model {name}; stop with Ctrl-C").run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """A server that says when it is ready."""
-
-    def __init__(self, config: uvicorn.Config, ready: str) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to listen."""
-        await super().startup(sockets)
-        say(f"mien: {self._ready}")
+        address = f"http://{in_url(host)}:{listener.getsockname()[1]}"
+        Server(config, f"{address} answers with model {name}; stop with Ctrl-C").run(sockets=[listener])
 
 
 def _check_token(token: str | None, host: str) -> None:
@@ -97,32 +89,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:  # a name
         return host == "localhost"
-
-
-def _in_url(host: str) -> str:
-    """Returns a host as URLs have it: IPv6 in brackets."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Returns a socket that has the address.
-
-    Raises:
-        RunError: If it cannot be had.
-    """
-    if not 0 <= port < 1 << 16:
-        raise RunError(f"serve: there is no port {port}. Expected 0 to 65535; 0 takes a free one.")
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
-        if os.name == "posix":  # an address that was just given up can be had; elsewhere it would be shared
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen()
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise RunError(f"serve: {host}, port {port}: {error.strerror}. Choose another with --port or --host.") from None
-    return listener

@@ -35,7 +35,7 @@ def test_each_declared_error_has_the_form_of_a_problem_and_the_answer_an_example
     with TestClient(make_app(predictor), base_url="http://localhost") as client:
         description = client.get("/openapi.json").json()
     responses = description["paths"]["/v1/predict"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "408", "413", "415", "421", "422", "429", "503"}
+    assert set(responses) == {"200", "400", "403", "408", "413", "415", "421", "422", "429", "503"}
     assert all(set(responses[code]["content"]) == {"application/problem+json"} for code in responses if code != "200")
     (row,) = responses["200"]["content"]["application/json"]["example"]["predictions"]
     assert set(row) | {"problem"} == set(json.loads(predictor.predict([b"no"]).to_json()))
