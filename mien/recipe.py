@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +20,11 @@ from pydantic import (
 )
 
 from mien.errors import RecipeError, did_you_mean
+
+# What PyYAML raises: YAMLError by its grammar, the others from values that a tag or a form promises, or brackets without end.
+NO_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+_SHORT = reprlib.Repr()  # a few aliases in YAML can stand for a value of any size
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 200, 200
 
 
 class _Section(BaseModel):
@@ -206,18 +212,13 @@ class Recipe(_Section):
         where = f"recipe {path.name}"
         if not path.is_file():
             raise RecipeError(f"recipe {path}: no such file. The recipes that come with mien lie in recipes/.")
-        try:
-            content = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise RecipeError(
-                f"{where}: not YAML ({str(error).splitlines()[0]}). Expected sections such as data and train."
-            ) from None
+        content = read_yaml(path, where, "sections such as data and train")
         if not isinstance(content, dict):
             raise RecipeError(f"{where}: holds {type(content).__name__}. Expected sections such as data, model and train.")
         for key, text in (overrides or {}).items():
             try:
                 value = yaml.safe_load(text)
-            except yaml.YAMLError:
+            except NO_YAML:
                 raise RecipeError(f"{where}: --{key} is {text!r}. Expected a YAML value; put quotes around a text.") from None
             _override(content, key, value, where)
         return cls.from_dict(content, where)
@@ -237,6 +238,19 @@ class Recipe(_Section):
     def to_yaml(self) -> str:
         """Returns the resolved recipe, complete and in the order of its sections."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
+
+
+def read_yaml(path: Path, where: str, expected: str) -> Any:
+    """Returns what a YAML file holds.
+
+    Raises:
+        RecipeError: If it is not YAML; the message starts with `where` and says what was `expected`.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except NO_YAML as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecipeError(f"{where}: not YAML ({reason}). Expected {expected}.") from None
 
 
 def _override(content: dict[str, Any], key: str, value: Any, where: str) -> None:
@@ -267,4 +281,4 @@ def sentence(error: ValidationError, schema: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{key} is missing. Add it, or start from a recipe in recipes/."
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key} is {first['input']!r}. {message[0].upper()}{message[1:]}."
+    return f"{key} is {_SHORT.repr(first['input'])}. {message[0].upper()}{message[1:]}."

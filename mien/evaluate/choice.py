@@ -29,11 +29,11 @@ def read_metrics(path: Path) -> dict[str, np.ndarray]:
         TableError: If a line is no number of an epoch, or a number is missing in some epoch.
     """
     found: dict[str, dict[int, float]] = {}
-    for place, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for place, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         try:
             record = json.loads(line)
             found.setdefault(str(record["name"]), {})[int(record["epoch"])] = float(record["value"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise TableError(f"metrics {path}, line {place}: {line[:60]!r}. Expected a number with name and epoch.") from None
     epochs = sorted({epoch for values in found.values() for epoch in values})
     for name, values in found.items():

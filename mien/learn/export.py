@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from mien.errors import WeightsError
+from mien.files import whole_file
 from mien.learn.model import FaceModel
 from mien.predict.hub import resolve_model
 from mien.predict.model_folder import ModelConfig, check_file, read_config, sha256
@@ -57,6 +59,7 @@ def write_model(
         WeightsError: If ONNX and torch disagree by more than `TOLERANCE`, or `HALF_TOLERANCE`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)  # a folder with it is complete
     model = model.cpu().eval()
     if half:
         model = model.half().float()
@@ -71,14 +74,26 @@ def write_model(
         files={name: sha256(folder / name) for name in ("model.onnx", "model.safetensors")},
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
-    (folder / "config.json").write_text(config.to_json())  # last: a folder with a config is complete
+    _write_config(folder, config)
     return config
 
 
 def _save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Writes safetensors that whoever may read the folder can read: the library keeps them to the writer."""
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
-    path.chmod(0o644)
+    with whole_file(path) as partial:
+        try:
+            safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
+        except safetensors.SafetensorError as error:
+            raise WeightsError(
+                f"model {path.parent}: {path.name} cannot be written ({error}). Make room on the disk."
+            ) from None
+        partial.chmod(0o644)
+
+
+def _write_config(folder: Path, config: ModelConfig) -> None:
+    """Writes config.json, last of all."""
+    with whole_file(folder / "config.json") as partial:
+        partial.write_text(config.to_json(sealed=True), encoding="utf-8")
 
 
 def _halves(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -168,10 +183,11 @@ def write_weights(out: Path, weights: Mapping[str, Tensor], config: ModelConfig,
         card: Text of README.md.
     """
     out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").unlink(missing_ok=True)
     _save_weights(out / "model.safetensors", weights)
     (out / "README.md").write_text(card, encoding="utf-8")
     config = replace(config, files={"model.safetensors": sha256(out / "model.safetensors")})
-    (out / "config.json").write_text(config.to_json())  # last: a folder with a config is complete
+    _write_config(out, config)
 
 
 def export_model(model: str | Path, out: Path, *, half: bool = False, trust_code: bool = False) -> ModelConfig:
@@ -223,5 +239,8 @@ def read_weights(model: str | Path) -> tuple[dict[str, Tensor], ModelConfig]:
     """
     folder = resolve_model(model)
     config = read_config(folder)
-    stored = safetensors.torch.load_file(check_file(folder, config, "model.safetensors"))
+    try:
+        stored = safetensors.torch.load_file(check_file(folder, config, "model.safetensors"))
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"model {folder}: model.safetensors holds no tensors ({error}). Copy the folder again.") from None
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}, config

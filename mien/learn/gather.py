@@ -1,9 +1,14 @@
-"""The one file with collective calls: rows of all ranks, and sums over them."""
+"""The one file with collective calls: rows of all ranks, sums over them, and what is said when one of them is gone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from mien.errors import RunError
 
 
 def num_ranks() -> int:
@@ -32,10 +37,12 @@ def average_running_statistics(module: nn.Module) -> None:
     """Makes the running statistics of batch normalisation equal on all ranks: their mean."""
     if num_ranks() == 1:
         return
-    for layer in module.modules():
-        if isinstance(layer, _BatchNorm) and layer.running_mean is not None and layer.running_var is not None:
-            for statistic in (layer.running_mean, layer.running_var):
-                statistic.copy_(sum_over_ranks(statistic) / num_ranks())
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    statistics = [each for layer in layers for each in (layer.running_mean, layer.running_var) if each is not None]
+    if statistics:
+        means = sum_over_ranks(torch.cat(statistics)) / num_ranks()  # at once: this happens in every step
+        lengths = [len(each) for each in statistics]
+        torch._foreach_copy_(statistics, means.split(lengths))  # type: ignore[no-untyped-call]
 
 
 def sum_over_ranks(numbers: Tensor) -> Tensor:
@@ -44,3 +51,22 @@ def sum_over_ranks(numbers: Tensor) -> Tensor:
         numbers = numbers.clone()
         dist.all_reduce(numbers)
     return numbers
+
+
+@contextmanager
+def together(where: str) -> Iterator[None]:
+    """Says in a sentence that another process is gone, where the backend raises errors of its own.
+
+    Raises:
+        RunError: If so.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # NCCL's errors have a class; gloo's name the line of gloo's own code.
+        if num_ranks() == 1 or not (isinstance(error, dist.DistError) or "/gloo/" in str(error)):
+            raise
+        raise RunError(
+            f"{where}: process {dist.get_rank()} has lost another of {num_ranks()}, which failed, was killed or cannot be "
+            "reached. Go on from the last checkpoint with the same command and --resume."
+        ) from None

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from mien import __version__
 from mien.errors import RunError
 from mien.files import whole_file
 from mien.recipe import Recipe
+
+_DAMAGED = "{}: cannot be read ({}). Copy the run again from where it is whole, or start it anew with --overwrite."
 
 
 class Run:
@@ -40,10 +42,22 @@ class Run:
     def start(self, recipe: Recipe, about: dict[str, Any]) -> None:
         """Makes the folder, in place of an earlier run's, and writes recipe, environment and the list of samples."""
         if (self.folder / "recipe.yaml").is_file():
-            shutil.rmtree(self.folder)
+            self._clear()
         self.write_text("recipe.yaml", recipe.to_yaml())
         self.write_json("environment.json", environment())
         self.write_json("data.json", about)  # last: a run with it can be resumed
+
+    def _clear(self) -> None:
+        """Empties the folder of all but recipe.yaml, by which it is known as a run.
+
+        DONE goes first, so that half a run never passes for a whole one.
+        """
+        (self.folder / "DONE").unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != "recipe.yaml":
+                path.unlink()
 
     def refuse_if_exists(self, *, resume: bool, overwrite: bool) -> None:
         """Checks that the folder is free, is to be continued, or may be replaced.
@@ -53,19 +67,22 @@ class Run:
         """
         if resume and not (self.folder / "data.json").is_file():
             raise RunError(f"run {self.folder}: there is no run to resume. Start it without --resume.")
-        if not resume and self.folder.exists() and (self.folder.is_file() or any(self.folder.iterdir())):
+        if not resume and self.folder.exists() and (self.folder.is_file() or not is_free(self.folder)):
             if not overwrite:
                 raise RunError(f"run {self.folder} exists. Choose another --out, or pass --resume or --overwrite.")
             if not (self.folder / "recipe.yaml").is_file():
                 raise RunError(f"run {self.folder} holds something that is no run. Nothing is deleted; choose another --out.")
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Checks that a run is continued with its own recipe.
+        """Checks that a run is continued with its own recipe; how many processes and micro-batches share a step is free.
 
         Raises:
             RunError: Naming the key that differs.
         """
-        check_same(f"run {self.folder}", Recipe.read(self.folder / "recipe.yaml"), recipe)
+        before = Recipe.read(self.folder / "recipe.yaml")
+        shared = {"devices": before.train.devices, "accumulate": before.train.accumulate}
+        now = recipe.model_copy(update={"train": recipe.train.model_copy(update=shared)})
+        check_same(f"run {self.folder}", before, now)
 
     def check_samples(self, about: dict[str, Any]) -> None:
         """Checks that a run is continued with its own list of samples, and with the same pictures broken.
@@ -73,21 +90,31 @@ class Run:
         Raises:
             RunError: Naming the first sample that differs.
         """
-        known = json.loads((self.folder / "data.json").read_text())
+        known = self._read_about()
         if known["hash"] != about["hash"]:
             pairs = zip(known["samples"] + [None], about["samples"] + [None], strict=False)
-            row, (old, new) = next((row, pair) for row, pair in enumerate(pairs) if pair[0] != pair[1])
+            row, (old, new) = next(((row, pair) for row, pair in enumerate(pairs) if pair[0] != pair[1]), (0, (None, None)))
+            if old == new:
+                raise RunError(_DAMAGED.format(self.folder / "data.json", "its hash is not that of its samples"))
             raise RunError(
                 f"run {self.folder}: sample {row} of the training list was {old!r} when it started and is {new!r} now. "
                 "Resume with the same table, or start a new run."
             )
-        broken = known.get("broken", {})
+        broken: dict[str, str] = known["broken"]
         for sample in sorted(broken.keys() ^ about["broken"].keys()):
             before, now = ("broken", "readable") if sample in broken else ("readable", "broken")
             raise RunError(
                 f"run {self.folder}: the picture of {sample} was {before} when it started and is {now} now. "
                 "Resume with the same pictures, or start a new run."
             )
+
+    def _read_about(self) -> dict[str, Any]:
+        path = self.folder / "data.json"
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            return {"hash": known["hash"], "samples": list(known["samples"]), "broken": dict(known.get("broken", {}))}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunError(_DAMAGED.format(path, error)) from None
 
     # ------------------------------------------------------------------ writing
 
@@ -103,7 +130,7 @@ class Run:
     def write_table(self, name: str, columns: dict[str, Any]) -> None:
         """Writes a Parquet file whole."""
         with whole_file(self.folder / name) as partial:
-            pq.write_table(pa.table(columns), partial, compression="zstd")
+            pq.write_table(pa.table(columns), partial, compression="zstd", write_page_checksum=True)
 
     def log(self, step: int, epoch: int, numbers: dict[str, float], name: str = "metrics.jsonl") -> None:
         """Appends numbers to a file, one line each."""
@@ -118,15 +145,36 @@ class Run:
         """Drops numbers of steps after `step`: a killed run may have logged more than its checkpoint knows."""
         for path in (self.folder / "metrics.jsonl", self.folder / "costs.jsonl"):
             if path.is_file():
-                whole = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-                self.write_text(path.name, "".join(f"{line}\n" for line in whole if json.loads(line)["step"] <= step))
+                try:
+                    whole = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+                    kept = [line for line in whole if json.loads(line)["step"] <= step]
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                    raise RunError(_DAMAGED.format(path, error)) from None
+                self.write_text(path.name, "".join(f"{line}\n" for line in kept))
+
+    def hash_of_log(self) -> str:
+        """Returns the SHA-256 of metrics.jsonl, which a checkpoint keeps."""
+        path = self.folder / "metrics.jsonl"
+        return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
+
+    def check_log(self, expected: str | None) -> None:
+        """Checks that metrics.jsonl is what the checkpoint of a resumed run knew; null where there is none.
+
+        Raises:
+            RunError: If it is not.
+        """
+        if expected is not None and expected != self.hash_of_log():
+            raise RunError(_DAMAGED.format(self.folder / "metrics.jsonl", "it is not what was logged up to the checkpoint"))
 
     def write_curve(self, split: str, epoch: int, samples: Sequence[str], classes: Sequence[str], probs: np.ndarray) -> None:
         """Adds an epoch's probabilities of a split to curves/SPLIT.parquet, replacing that epoch and later ones."""
         path = self.folder / "curves" / f"{split}.parquet"
         new = pa.table(_curve(epoch, samples, classes, probs))
         if path.is_file():
-            old = pq.read_table(path)
+            try:
+                old = pq.read_table(path, page_checksum_verification=True)
+            except (pa.ArrowException, OSError) as error:
+                raise RunError(_DAMAGED.format(path, str(error).splitlines()[0])) from None
             new = pa.concat_tables([old.filter(pa.compute.less(old["epoch"], epoch)), new])
         self.write_table(f"curves/{split}.parquet", {name: new[name] for name in new.column_names})
 
@@ -140,6 +188,11 @@ class Run:
 def _curve(epoch: int, samples: Sequence[str], classes: Sequence[str], probs: np.ndarray) -> dict[str, Any]:
     columns: dict[str, Any] = {"epoch": np.full(len(samples), epoch, np.int32), "sample": pa.array(samples, pa.string())}
     return columns | {f"prob_{name}": probs[:, place].astype(np.float16) for place, name in enumerate(classes)}
+
+
+def is_free(folder: Path, but: Collection[str] = ()) -> bool:
+    """Returns whether a folder holds nothing, or only what a killed process had not finished writing, or names in `but`."""
+    return all(path.suffix == ".partial" or path.name in but for path in folder.iterdir())
 
 
 def check_same(where: str, before: Recipe, now: Recipe) -> None:

@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mien.errors import RecipeError, RunError, did_you_mean
 from mien.files import whole_file
-from mien.learn.run import Run, check_same
+from mien.learn.run import Run, check_same, is_free
 from mien.learn.search import draw_values, ranges_of
 from mien.learn.suite_report import write_report
 from mien.learn.suite_results import borrow, collect, is_done, predictions_of
 from mien.learn.train import train
 from mien.log import say
 from mien.predict.predictions import Predictions
-from mien.recipe import Recipe, sentence
+from mien.recipe import Recipe, read_yaml, sentence
 
 
 class _Section(BaseModel):
@@ -105,6 +105,14 @@ class Suite(_Section):
     tables: list[SuiteTable]
     figures: list[SuiteFigure] = []
 
+    @field_validator("arms", "figures")
+    @classmethod
+    def _named_for_files(cls, value: Any) -> Any:
+        for name in value if isinstance(value, dict) else [each.name for each in value]:
+            if not name or name.startswith(".") or set(name) & set("/\\\0"):
+                raise ValueError(f"{name!r} becomes the name of files; expected one without slashes and a dot in front")
+        return value
+
     @field_validator("ranges")
     @classmethod
     def _written_as_ranges(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -127,9 +135,7 @@ class Suite(_Section):
         if not path.is_file():
             raise RecipeError(f"suite {path}: no such file. The suites that come with mien lie in recipes/suites/.")
         try:
-            suite = cls.model_validate(yaml.safe_load(path.read_text()))
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{where}: not YAML ({str(error).splitlines()[0]}). Expected arms, runs and tables.") from None
+            suite = cls.model_validate(read_yaml(path, where, "arms, runs and tables"))
         except ValidationError as error:
             raise RecipeError(f"{where}: {sentence(error, cls)}") from None
         named = [(f"runs.{place}", name) for place, runs in enumerate(suite.runs) for name in runs.arms]
@@ -318,7 +324,7 @@ def _claim(suite: Suite, out: Path) -> None:
         if (name := mark.read_text().strip()) != suite.name:
             raise RunError(f"{out} holds the results of the suite {name!r}, not of {suite.name!r}. Choose another --out.")
         return
-    if out.exists() and any(each.name != "predictions" for each in out.iterdir()):
+    if out.exists() and not is_free(out, but=("predictions",)):
         raise RunError(f"{out} holds something that is no suite's results. Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(mark) as partial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+import logging
 import math
 import os
 import sys
@@ -26,6 +27,7 @@ from mien.errors import ImageError, RecipeError, WeightsError
 from mien.learn.build import find, find_class
 from mien.learn.dry_run import describe
 from mien.learn.export import read_weights
+from mien.learn.gather import together
 from mien.learn.loader import Faces
 from mien.learn.model import FaceModel
 from mien.learn.objective import Objective
@@ -82,6 +84,7 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
     run = Run(out)
+    resume = resume or _started_again(out)
     if not dry_run:
         if is_first_process():  # the others may come when the folder is already made
             run.refuse_if_exists(resume=resume, overwrite=overwrite)
@@ -121,11 +124,12 @@ def train(
         trainer.resume()
     elif fabric.is_global_zero and not resume:
         run.start(recipe, about)
-    fabric.barrier()
-    trainer.fit()
-    if fabric.is_global_zero:
-        finish(run, recipe, table, rows, held_out, images)
-    fabric.barrier()
+    with together(f"run {out}"):
+        fabric.barrier()
+        trainer.fit()
+        if fabric.is_global_zero:
+            finish(run, recipe, table, rows, held_out, images)
+        fabric.barrier()
     return run
 
 
@@ -209,6 +213,15 @@ def start_from(model: FaceModel, start: Start) -> None:
         model.encoder.requires_grad_(False)
 
 
+def _started_again(out: Path) -> bool:
+    """Tells whether `torchrun --max-restarts` gives the same command again, after a process was lost.
+
+    Of several machines some do not count that; there a run goes on by --resume alone.
+    """
+    one_machine = os.environ.get("WORLD_SIZE") == os.environ.get("LOCAL_WORLD_SIZE")
+    return one_machine and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0 and (out / "data.json").is_file()
+
+
 def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:
     """Returns Fabric, launched; buffers are not broadcast, since each rank keeps its memories equal by itself.
 
@@ -227,8 +240,11 @@ def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:
     buffers: Any = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
     strategy: Any = DDPStrategy(**buffers) if devices * machines > 1 else "auto"
     precision: Any = recipe.train.precision
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # each process would announce itself
     fabric = lightning_fabric.Fabric(devices=devices, num_nodes=machines, strategy=strategy, precision=precision)
     fabric.launch()
+    if fabric.world_size > 1:
+        say(f"{fabric.world_size} processes train together")
     return fabric
 
 

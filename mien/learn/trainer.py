@@ -125,6 +125,7 @@ class Trainer:
         self.step_done = 0
         self.sums: dict[str, Tensor] = {}  # of the numbers of the present epoch's steps, on this rank
         self.best = -math.inf
+        self.logged: str | None = None
 
     # ------------------------------------------------------------------ the loop
 
@@ -138,6 +139,7 @@ class Trainer:
         epochs, steps = self.recipe.train.epochs, self.plan.steps
         if self.fabric.is_global_zero:
             self.run.forget_after(self.step_done)
+            self.run.check_log(self.logged)
         with (
             _interruption() as interrupted,
             ProgressLine(epochs * steps, str(self.run.folder), done=self.step_done) as line,
@@ -148,9 +150,10 @@ class Trainer:
                     self._one_step(parts, epoch)
                     self.step_done = epoch * steps + place + 1
                     line.label = f"{self.run.folder} epoch {epoch + 1}/{epochs}"
-                    line.update(self.step_done, loss=float(self.sums["loss"]) / (place + 1))
                     # All ranks stop at the same step, whichever was told.
-                    stop = bool(sum_over_ranks(torch.tensor(float(interrupted()), device=self.fabric.device)))
+                    told = self.sums["loss"].new_tensor(float(interrupted()))
+                    stop, loss = sum_over_ranks(torch.stack([told, self.sums["loss"]])).tolist()
+                    line.update(self.step_done, loss=loss / (place + 1))
                     if place + 1 == steps:
                         self._log_cost(epoch, (perf_counter() - begun) * steps / (steps - first))
                         self._end_epoch(epoch)
@@ -189,11 +192,12 @@ class Trainer:
             self.fabric.clip_gradients(self.step, self.optimizer, max_norm=self.recipe.optimizer.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.ema is not None:
-            self.ema.update(self.model, self.step_done)
         with torch.no_grad():
             for batch, loss in seen:
                 self.objective.update(self.model, batch, loss, progress)
+        average_running_statistics(self.step)  # after the passes of `update`, before they are copied: equal on all ranks
+        if self.ema is not None:
+            self.ema.update(self.model, self.step_done)
 
     def _log_cost(self, epoch: int, seconds: float) -> None:
         """Notes what the steps of an epoch took; of an epoch that was interrupted, the later part stands for all of it."""
@@ -204,7 +208,6 @@ class Trainer:
     def _end_epoch(self, epoch: int) -> None:
         """Ends an epoch: objective, log, label weights, held-out faces, checkpoint."""
         progress = self._progress(epoch)
-        average_running_statistics(self.step)
         with torch.no_grad():
             self.objective.epoch_end(self.model, progress)
         names = sorted(self.sums)
@@ -281,7 +284,6 @@ class Trainer:
 
     def _save(self) -> None:
         """Writes the checkpoint: weights, average, optimizer, memories, step, and the present epoch's sums."""
-        average_running_statistics(self.step)
         sums = {name: sum_over_ranks(self.sums[name]) for name in sorted(self.sums)}
         if not self.fabric.is_global_zero:
             return
@@ -293,6 +295,7 @@ class Trainer:
             "step": self.step_done,
             "sums": sums,
             "best": self.best,
+            "logged": self.run.hash_of_log(),
         }
         checkpoint.save(self.run.checkpoint, state)
 
@@ -308,7 +311,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.values = state["ema"]
-        self.step_done, self.best = state["step"], state["best"]
+        self.step_done, self.best, self.logged = state["step"], state["best"], state.get("logged")
         # The sums of all ranks were saved; one rank takes them up.
         self.sums = state["sums"] if self.fabric.is_global_zero else {name: value * 0 for name, value in state["sums"].items()}
 
