@@ -26,7 +26,9 @@ from mien.errors import MienError, RunError
 from mien.log import say
 from mien.predict.predictions import Predictions
 from mien.serve.address import Server, listen
+from mien.serve.connection import Connection
 from mien.serve.guard import LOOPBACK, Guard
+from mien.serve.limits import Limits
 from mien.serve.metrics import Metrics
 from mien.serve.problem import Problem, on_error, problem_response
 
@@ -188,8 +190,15 @@ def review(
         problems = read(decisions)[1] if decisions.is_file() else []
         for sentence in (*shown.notes, *problems):
             tell(f"mien: {sentence}")
+        http: Any = partial(Connection, timeout_s=Limits().timeout_s)
         config = uvicorn.Config(
-            make_review_app(shown), ws="none", log_level="warning", access_log=False, server_header=False, proxy_headers=False
+            make_review_app(shown),
+            http=http,
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
         )
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         Server(config, f"{address} shows the faces to {shown.who}; stop with Ctrl-C", tell).run(sockets=[listener])
