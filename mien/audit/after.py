@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +14,7 @@ from rich.text import Text
 from mien.audit.apply import present_labels
 from mien.audit.cards import Face, Known, Pictures, face_card, num_missing
 from mien.audit.doubts import NO_LABEL
-from mien.audit.run import beside, doubt_of_folds
+from mien.audit.run import beside, doubt_of_folds, rows_of
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.evaluate.number import METRICS, Number
@@ -136,7 +135,7 @@ def after_review(
         raise TableError(
             f"reviewed table: its classes are {reviewed.classes}, before {table.classes}. Pass versions of one table."
         )
-    rows = np.asarray(pc.fill_null(pc.index_in(reviewed.columns["sample"], value_set=table.columns["sample"]), -1), np.int64)
+    rows = rows_of(reviewed.columns["sample"], table)
     if not (rows >= 0).any():
         raise TableError("reviewed table: none of its faces is in the table before. Pass two versions of one table.")
     notes = []

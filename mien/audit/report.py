@@ -16,7 +16,7 @@ from mien.audit.budget import WAYS, Point, simulate
 from mien.audit.cards import Face, Known, Neighbour, Pictures, face_card, face_picture, num_missing, traces
 from mien.audit.doubts import NO_LABEL, by_class, label_places, tally
 from mien.audit.neighbours import Likeness, nearest, of_pixels
-from mien.audit.run import beside, doubt_of_folds
+from mien.audit.run import beside, doubt_of_folds, rows_of
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.evaluate import metrics
@@ -126,7 +126,7 @@ def _join(table: SampleTable, found: pa.Table, predictions: Predictions | None) 
     """
     notes = []
     strange = {*found["label"].to_pylist(), *found["suggested"].to_pylist()} - {*table.classes, None}
-    rows = _places(found["sample"], table)
+    rows = rows_of(found["sample"], table)
     if strange or (len(rows) and not (rows >= 0).any()):
         what = f"its label {min(strange)!r} is no class there" if strange else "none of its faces is there"
         raise TableError(f"audit: made from another table, {what}. Pass the table that was audited, or audit this one.")
@@ -150,16 +150,11 @@ def _join(table: SampleTable, found: pa.Table, predictions: Predictions | None) 
         if doubt := doubt_of_folds(table, predictions):
             notes.append(doubt)
         predicted, known = beside(table, predictions)
-        where = _places(found["sample"], predicted)
+        where = rows_of(found["sample"], predicted)
         probs = np.where(where[:, None] >= 0, known[where], np.nan)
         if lacking := int((where < 0).sum()):
             notes.append(f"{lacking:,} audited faces are not in the predictions: the audit was made from others.")
     return Audited(table, found, rows, places, probs, notes)
-
-
-def _places(samples: pa.ChunkedArray, table: SampleTable) -> np.ndarray:
-    """Returns the rows of a table in which samples stand, -1 where they do not."""
-    return np.asarray(pc.fill_null(pc.index_in(samples, value_set=table.columns["sample"]), -1), np.int64)
 
 
 def _most_doubtful(audited: Audited, most: int) -> np.ndarray:

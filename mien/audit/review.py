@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from mien.audit.apply import what_changed
 from mien.audit.decisions import Decision, Followed, How, States, append, differ, fingerprint, hashed
 from mien.audit.doubts import KINDS
+from mien.audit.run import rows_of
 from mien.data.images import load_images
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, TableError
@@ -49,7 +49,7 @@ class Review:
     def __init__(self, table: SampleTable, found: pa.Table, decisions: Path, who: str, probs: np.ndarray | None = None) -> None:
         if not who.strip():
             raise RecipeError("review: the reviewer has no name. Expected --reviewer NAME.")
-        places = np.asarray(pc.fill_null(pc.index_in(found["sample"], value_set=table.columns["sample"]), -1), np.int64)
+        places = rows_of(found["sample"], table)
         rows = places[places >= 0]
         if not len(rows):
             raise TableError("review: none of the audited faces is in the table. Pass the table that was audited.")

@@ -83,6 +83,11 @@ def audit(
     return pa.table({name: pa.array(column) if isinstance(column, np.ndarray) else column for name, column in columns.items()})
 
 
+def rows_of(samples: pa.ChunkedArray, table: SampleTable) -> np.ndarray:
+    """Returns the rows of a table in which samples stand, -1 where they do not."""
+    return np.asarray(pc.fill_null(pc.index_in(samples, value_set=table.columns["sample"]), -1), np.int64)
+
+
 def beside(table: SampleTable, predictions: Predictions) -> tuple[SampleTable, np.ndarray]:
     """Returns the table's rows that were predicted, in its order, and their (M, K) probabilities in the order of its classes.
 
