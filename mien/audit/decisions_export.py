@@ -7,10 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mien.audit.decisions import States, differ
-from mien.audit.queue import CHOICES, IMAGE
+from mien.audit.queue import CHOICES, IMAGE, picture_of
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.files import cell, whole_file
@@ -68,7 +66,6 @@ def _issues(found: States) -> list[tuple[Any, ...]]:
 def _tasks(found: States, table: SampleTable) -> list[dict[str, Any]]:
     """Returns Label Studio's tasks; it refuses names that it does not know, so that reviewers stand in the data."""
     row_of = {sample: row for row, sample in enumerate(table.samples)}
-    paths = table.values("path") if "path" in table else np.full(len(table), None, object)
     tasks = []
     for sample, by_person in found.standing.items():
         given = [decision for decision in by_person.values() if decision.to]
@@ -79,7 +76,6 @@ def _tasks(found: States, table: SampleTable) -> list[dict[str, Any]]:
             {"from_name": CHOICES, "to_name": IMAGE, "type": "choices", "value": {"choices": list(decision.to)}}
             for decision in given
         ]
-        picture = str(table.image_path(row)) if paths[row] is not None else ""
-        data = {IMAGE: picture, "sample": sample, "reviewers": [decision.who for decision in given]}
+        data = {IMAGE: picture_of(table, row), "sample": sample, "reviewers": [decision.who for decision in given]}
         tasks.append({"data": data, "annotations": [{"result": [result]} for result in results]})
     return tasks

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.audit.queue import write_queue
+from mien.audit.queue import picture_of, write_queue
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.files import cell, whole_file
@@ -77,13 +77,12 @@ def export(found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable
 
 def _tasks(rows: list[dict[str, Any]], table: SampleTable) -> list[dict[str, Any]]:
     place_of = {sample: place for place, sample in enumerate(table.samples)}
-    paths = table.values("path") if "path" in table else np.full(len(table), None, object)
     known = [(row, place_of[row["sample"]]) for row in rows if row["sample"] in place_of]
     return [
         {
             "place": place,
             "sample": row["sample"],
-            "picture": str(table.image_path(where)) if paths[where] is not None else "",
+            "picture": picture_of(table, where),
             "score": None if np.isnan(row["score"]) else round(row["score"], 4),
         }
         for place, (row, where) in enumerate(known, 1)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.audit.budget import lead, together
+from mien.data.places import in_shard
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.files import whole_file
@@ -43,19 +44,25 @@ def ask_next(
     score = lead(counts)
     chosen = np.flatnonzero(open_rows)
     chosen = chosen[np.argsort(score[chosen], kind="stable")][:count]
-    paths = table.values("path") if "path" in table else np.full(len(table), None, object)
     samples = table.samples
     return [
         {
             "place": place,
             "sample": samples[row],
-            "picture": str(table.image_path(row)) if paths[row] is not None else "",
+            "picture": picture_of(table, row),
             "score": round(float(score[row]), 4),
             "votes": ", ".join(f"{table.classes[k]} {votes[row, k]}" for k in np.argsort(-votes[row]) if votes[row, k]),
             "likely": [table.classes[k] for k in np.argsort(-counts[row])[:2]],
         }
         for place, row in enumerate(chosen.tolist(), 1)
     ]
+
+
+def picture_of(table: SampleTable, row: int) -> str:
+    """Returns the file of a row's picture, for other programs; "" where the table or a packed file holds it."""
+    if "path" not in table or not table.columns["path"][row].is_valid or in_shard(path := table.image_path(row)):
+        return ""
+    return str(path)
 
 
 def write_queue(queue: list[dict[str, Any]], path: Path) -> None:

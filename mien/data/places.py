@@ -41,6 +41,11 @@ def absolute(path: Path) -> Path:
     return path if url_of(path) is not None else path.absolute()
 
 
+def in_shard(path: Path) -> bool:
+    """Returns whether a path names a row of a packed file, which other programs cannot open."""
+    return _PACKED.fullmatch(str(path)) is not None
+
+
 def exists(path: Path) -> bool:
     """Returns whether there is a file; of a packed picture, whether its shard is there."""
     if (packed := _PACKED.fullmatch(str(path))) is not None:
@@ -100,8 +105,9 @@ def _from_shard(shard: Path, row: int) -> bytes:
         content = _group(shard, stamp, group)[row - starts[group]].as_py()
     except FileNotFoundError:
         raise
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        raise ImageError(f"{shard} is damaged ({error}). Copy it again, or pack the table again.") from None
+    except (OSError, LookupError, ValueError) as error:  # also those of Arrow
+        why = str(error).partition("\n")[0]
+        raise ImageError(f"{shard} is damaged ({why}). Copy it again, or pack the table again.") from None
     if content is None:
         raise ImageError("it could not be read when it was packed. Pack the table again once it is there.")
     return bytes(content)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from mien.data.table import SampleTable
 from mien.data.work import Engine, cut, each_kept, open_folder, share
 from mien.errors import ImageError, RecipeError, RunError
+from mien.files import cell
 from mien.log import Progress
 
 PART = 256  # photos or faces; not stated; ours: some seconds of work are lost at most
@@ -62,7 +63,7 @@ def write(folder: Path, table: SampleTable, what: str, without: list[tuple[str, 
     """Writes the table, and the list of what has no face."""
     table.write(folder / "faces.parquet")
     with (folder / "without.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([(what, "why"), *without])
+        csv.writer(file).writerows([(what, "why"), *((cell(name), cell(why)) for name, why in without)])
 
 
 def refuse(out: Path, overwrite: bool) -> None:

@@ -79,7 +79,7 @@ def test_a_queue_begins_where_model_and_votes_are_least_sure(tmp_path):
     table = SampleTable.from_columns(
         {
             "sample": list("abcde"),
-            "path": [f"{name}.png" for name in "abcde"],
+            "path": ["images-00000.parquet#0", *(f"{name}.png" for name in "bcde")],
             "votes": [[0, 0], [1, 1], [0, 0], [9, 1], [0, 0]],
         },
         classes=("x", "y"),
@@ -90,6 +90,7 @@ def test_a_queue_begins_where_model_and_votes_are_least_sure(tmp_path):
     queue = ask_next(table, probs, 10)
     assert [entry["sample"] for entry in queue] == ["b", "a", "c"]  # d has ten votes, e no answer
     assert queue[0]["votes"] in ("x 1, y 1", "y 1, x 1") and queue[1]["likely"] == ["x", "y"]
+    assert queue[1]["picture"] == "", "no other program can open a row of a packed file"
     write_queue(queue, tmp_path / "queue.csv")
     assert len((tmp_path / "queue.csv").read_text().splitlines()) == 4
     write_queue(queue, tmp_path / "queue.json")
