@@ -5,25 +5,21 @@ from __future__ import annotations
 import ctypes
 import inspect
 import logging
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import lightning_fabric
-import numpy as np
 import torch
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from mien.data.check import require_images
-from mien.data.images import load_images
 from mien.data.table import SampleTable
-from mien.errors import ImageError, RecipeError, WeightsError
+from mien.errors import RecipeError, WeightsError
 from mien.learn.build import find, find_class
 from mien.learn.dry_run import describe
 from mien.learn.export import read_weights
@@ -32,11 +28,11 @@ from mien.learn.loader import Faces
 from mien.learn.model import FaceModel
 from mien.learn.objective import Objective
 from mien.learn.outcome import finish
+from mien.learn.pictures import Decoder
 from mien.learn.run import Run
-from mien.learn.trainer import EvaluationFaces, Trainer
+from mien.learn.trainer import Trainer
 from mien.learn.training_list import TrainingList, prepare, read_table, training_list
 from mien.learn.views import check_views
-from mien.log import Progress as ProgressLine
 from mien.log import is_first_process, say
 from mien.recipe import Recipe, Start
 
@@ -109,7 +105,11 @@ def train(
         return run
     fabric = _fabric(recipe)
     require_images(table)
-    images, held_out, broken = _load(recipe, rows, table, out.absolute().parent)
+    with together(f"run {out}"):
+        decoder = Decoder(recipe, out, fabric)
+        held_out, broken = decoder.held_out(table)
+        images, more = decoder.decode(rows.table, "train")
+    broken |= more
     about = {**rows.about(), "broken": broken}
     if resume:
         run.check_samples(about)
@@ -246,48 +246,3 @@ def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:
     if fabric.world_size > 1:
         say(f"{fabric.world_size} processes train together")
     return fabric
-
-
-def _load(
-    recipe: Recipe, rows: TrainingList, table: SampleTable, beside: Path
-) -> tuple[np.ndarray, dict[str, EvaluationFaces], dict[str, str]]:
-    """Returns the training pictures, the held-out splits, and why the samples that cannot be read cannot."""
-    held_out: dict[str, EvaluationFaces] = {}
-    all_broken: dict[str, str] = {}
-    for part in ("select", "calibrate", "report"):
-        split = getattr(recipe.data.splits, part)
-        if split is not None and recipe.model.head is not None and len(chosen := table.in_split(split)):
-            pictures, broken = _pictures(recipe, chosen, part, beside)
-            all_broken |= broken
-            keep = ~np.isin(np.array(chosen.samples, object), list(broken))
-            kept = chosen.take(keep)
-            label = kept.labels(recipe.data.label) if recipe.data.label in kept else None
-            held_out[part] = EvaluationFaces(
-                kept.samples, pictures if keep.all() else pictures[keep], label, kept.class_votes, kept.candidates
-            )
-    images, broken = _pictures(recipe, rows.table, "train", beside)
-    return images, held_out, all_broken | broken
-
-
-def _pictures(recipe: Recipe, table: SampleTable, part: str, beside: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """Returns (N, C, H, W) uint8 and the broken ones; says how many, and refuses past the recipe's share.
-
-    More than `train.memory_gb` of them lie in a file without a name in the folder `beside`, which goes when the process does.
-    """
-    channels, size = recipe.model.channels, recipe.model.image_size
-    shape = (len(table), channels, size, size)
-    into = None
-    if math.prod(shape) > recipe.train.memory_gb * 1e9:
-        beside.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=beside) as file:
-            into = np.memmap(file, np.uint8, "w+", shape=shape)
-    with ProgressLine(len(table), f"decode {part}", "face") as line:
-        images, broken = load_images(table, channels=channels, size=size, into=into, done=line.update)
-    for reason in list(broken.values())[:20]:
-        say(f"skipped {reason}")
-    if len(broken) > recipe.train.max_broken_share * len(table):
-        raise ImageError(
-            f"table {recipe.data.name}: {len(broken)} of {len(table)} pictures of {part} cannot be read, more than "
-            f"train.max_broken_share {recipe.train.max_broken_share}. First: {next(iter(broken.values()))}"
-        )
-    return images, broken

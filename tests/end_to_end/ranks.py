@@ -30,6 +30,7 @@ from mien.learn.build import find, find_class
 from mien.learn.checkpoint import save
 from mien.learn.loader import Faces
 from mien.learn.model import FaceModel
+from mien.learn.pictures import Decoder
 from mien.learn.run import Run
 from mien.learn.train import _fabric, train
 from mien.learn.trainer import Trainer
@@ -136,6 +137,19 @@ def walk(table: Path, folder: Path, count: int) -> None:
         for state in states.values():
             state |= {when: hashes(state[when]) for when in ("last step", "end")}
     save(folder / f"{os.environ.get('RANK', '0')} of {count}.pt", states)
+
+
+def decode(table: Path, folder: Path, count: int) -> None:
+    """Decodes faces of which two are broken, by several processes into a file that they share, and keeps what each then has."""
+    rows = SampleTable.read(table)
+    images = rows.values("image")
+    images[[1, NUM_FACES - 1]] = b"no picture"
+    recipe = recipe_for("proden", table, count)
+    train = recipe.train.model_copy(update={"max_broken_share": 1.0, "memory_gb": 1e-6 if count > 1 else 8.0})
+    recipe = recipe.model_copy(update={"train": train})
+    decoder = Decoder(recipe, folder / "decoded", _fabric(recipe))
+    pictures, broken = decoder.decode(rows.with_column("image", images), "train")
+    save(folder / f"decoded {os.environ.get('RANK', '0')} of {count}.pt", {"images": torch.tensor(pictures), "broken": broken})
 
 
 def recipe_for(title: str, table: Path, count: int) -> Recipe:
@@ -247,6 +261,8 @@ def main(line: Path, folder: Path) -> None:
     for count in RANKS:
         work = functools.partial(walk, folder / "faces.parquet", folder, count)
         in_processes(count, folder / f"meeting of {count}", work)
+        work = functools.partial(decode, folder / "faces.parquet", folder, count)
+        in_processes(count, folder / f"meeting of {count} who decode", work)
     change_ranks(line, folder)
     both = functools.partial(command, line / "tune.yaml", folder / "both", 2, {"train.epochs": "4"})
     in_processes(2, folder / "meeting of both", both)

@@ -52,6 +52,16 @@ def states(trained: Path) -> dict[int, list[dict[str, Any]]]:
     return {n: [checkpoint.load(trained / f"{rank} of {n}.pt") for rank in range(n)] for n in ranks.RANKS}
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_share_a_file_of_pictures_that_each_decodes_a_part_of(trained: Path, count: int) -> None:
+    alone = checkpoint.load(trained / "decoded 0 of 1.pt")
+    assert len(alone["broken"]) == 2
+    for rank in range(count):
+        found = checkpoint.load(trained / f"decoded {rank} of {count}.pt")
+        assert torch.equal(found["images"], alone["images"]) and found["broken"] == alone["broken"]
+    assert not list(trained.glob(".decoded*"))
+
+
 # ---------------------------------------------------------------------- the whole shelf
 
 
