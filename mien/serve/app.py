@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -22,10 +21,10 @@ from mien.serve.batching import Answer, Batcher
 from mien.serve.guard import LOOPBACK, Guard
 from mien.serve.limits import Limits, Room
 from mien.serve.metrics import Metrics
+from mien.serve.pages import add_files
 from mien.serve.problem import Problem, declared, on_error
 from mien.serve.upload import Gone, Upload, read_upload
 
-_PAGE = Path(__file__).parent / "page"
 _DESCRIPTION = """How people would perceive the expressions of the faces in photos, with what cannot be ruled out.
 Nobody's feelings are told. Pictures are held in memory until they are answered, and nothing is kept."""
 
@@ -70,12 +69,7 @@ def make_app(
         },
     )
     _add_api(app, service, needs_token=token is not None)
-    for path, file, kind in (
-        ("/", "index.html", "text/html"),
-        ("/page.css", "page.css", "text/css"),
-        ("/page.js", "page.js", "text/javascript"),
-    ):
-        app.add_api_route(path, _static((_PAGE / file).read_bytes(), kind), include_in_schema=False)
+    add_files(app, {"/": "page/index.html", "/page.css": "page/page.css", "/page.js": "page/page.js"})
     return Guard(app, hosts=hosts, token=token, metrics=service.metrics)
 
 
@@ -192,12 +186,3 @@ async def _leaves(request: Request) -> None:
 async def _nobody(_: Request, __: Exception) -> Response:
     """Returns what is not sent, since the client has left; 499 is how nginx counts it."""
     return Response(status_code=499)
-
-
-def _static(content: bytes, kind: str) -> Any:
-    """Returns a route to one file."""
-
-    async def route() -> Response:
-        return Response(content, media_type=kind)
-
-    return route

@@ -42,10 +42,13 @@ class Guard:
         hosts: Names by which the server may be called, in lower case.
         token: What a client must show, or null.
         metrics: Where requests are counted.
+        max_bytes: Of a body, which must say how long it is; null: the application sees to it.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str], token: str | None, metrics: Metrics) -> None:
-        self.app, self.hosts, self.metrics = app, hosts, metrics
+    def __init__(
+        self, app: ASGIApp, *, hosts: Collection[str], token: str | None, metrics: Metrics, max_bytes: int | None = None
+    ) -> None:
+        self.app, self.hosts, self.metrics, self.max_bytes = app, hosts, metrics, max_bytes
         self._expected = f"Bearer {token}".encode() if token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,6 +88,11 @@ class Guard:
         origin = headers.get(b"origin")  # browsers send it with what a page posts
         if origin is not None and _host(origin.partition(b"://")[2]) not in self.hosts:
             raise Problem(403, f"A page of {origin[:100].decode('latin-1')} asked. Expected one of this server's own.")
+        # Before FastAPI, which reads a whole body before it asks anybody.
+        if self.max_bytes is not None and (
+            b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > self.max_bytes
+        ):
+            raise Problem(413, f"The body has more than {self.max_bytes:,} bytes. Send less.", limit="bytes")
         if self._expected is None or path in OPEN_PATHS:
             return
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):

@@ -30,9 +30,10 @@ from mien.serve.connection import Connection
 from mien.serve.guard import LOOPBACK, Guard
 from mien.serve.limits import Limits
 from mien.serve.metrics import Metrics
+from mien.serve.pages import add_files
 from mien.serve.problem import Problem, on_error, problem_response
 
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent / "review_page"
 _KEYS = "1234567890"  # of the classes; further ones, and answers that are no class, get letters
 _LETTERS = "qwertyioasdfhjklvb"  # without those of other actions: u, x, z, n, p, m, g, c
 _AT_ONCE = 500  # faces of one answer; not stated; ours
@@ -75,12 +76,9 @@ def make_review_app(review: Review) -> Guard:
     def page() -> Response:
         return Response(alone(partial(_page, review)), media_type="text/html")
 
-    for path, file, kind in (
-        ("/page.css", "page/page.css", "text/css"),
-        ("/review.css", "review_page/review.css", "text/css"),
-        ("/review.js", "review_page/review.js", "text/javascript"),
-    ):
-        app.add_api_route(path, _static((_HERE / file).read_bytes(), kind))
+    add_files(
+        app, {"/page.css": "page/page.css", "/review.css": "review_page/review.css", "/review.js": "review_page/review.js"}
+    )
 
     @app.get("/list")
     def listed(
@@ -106,16 +104,7 @@ def make_review_app(review: Review) -> Guard:
     def undo() -> dict[str, Any]:
         return {"face": alone(review.undo), **alone(review.counts)}
 
-    return Guard(app, hosts=LOOPBACK, token=None, metrics=Metrics())
-
-
-def _static(content: bytes, kind: str) -> Callable[[], Response]:
-    """Returns a route to one file."""
-
-    def route() -> Response:
-        return Response(content, media_type=kind)
-
-    return route
+    return Guard(app, hosts=LOOPBACK, token=None, metrics=Metrics(), max_bytes=_MAX_BYTES)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -125,12 +114,10 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def _from_this_page(request: Request) -> None:
-    """Refuses what another site's page sends, or what is too large."""
+    """Refuses what another site's page sends."""
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
     if origin not in (None, f"http://{request.headers['host']}") or site not in ("same-origin", "none"):
         raise Problem(403, "Another site's page sent this. Decide on the review page itself.")
-    if int(request.headers.get("content-length", 0)) > _MAX_BYTES or "transfer-encoding" in request.headers:
-        raise Problem(413, f"The body has more than {_MAX_BYTES:,} bytes. Shorten the reason.", limit="bytes")
 
 
 def keys_of(review: Review) -> dict[str, str]:
@@ -143,7 +130,7 @@ def keys_of(review: Review) -> dict[str, str]:
 
 def _page(review: Review) -> str:
     """Returns the page with the filters that this audit has something for."""
-    environment = Environment(loader=FileSystemLoader(_HERE / "review_page"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
     counts = {score: int(doubtful.sum()) for score, doubtful in review.doubts.items()}
     return environment.get_template("index.html.j2").render(
         who=review.who,

@@ -16,11 +16,15 @@ from mien.predict.model_folder import ModelConfig
 from mien.predict.predictor import Predictor
 from mien.serve.app import make_app
 from mien.serve.connection import MAX_HEADERS, Connection
+from mien.serve.guard import LOOPBACK, Guard
+from mien.serve.metrics import Metrics
 
 
 async def answer(scope: dict, receive: Callable, send: Callable) -> None:
-    """The smallest application: 200 without a body."""
+    """The smallest application: 200 without a body, once the request's is there."""
     if scope["type"] == "http":
+        while (await receive()).get("more_body"):
+            pass
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
@@ -91,6 +95,51 @@ def test_headers_that_are_too_large_are_refused(connect: Callable, line: bytes) 
         except ConnectionError:  # closed while we were sending
             return
         assert said.startswith(b"HTTP/1.1 400") and (f"{MAX_HEADERS:,}".encode() in said or b"Invalid" in said)
+
+
+def test_whole_headers_that_are_too_large_are_refused_too(connect: Callable) -> None:
+    with connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * (MAX_HEADERS + 1) + b"\r\n\r\n")
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 400")
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"0\r\nX-A: " + b"a" * (1 << 20),
+        b"0\r\n" + b"X-A: b\r\n" * (1 << 17),
+        b"1;" + b"a" * (1 << 20),
+        b"1\r\na\r\n" * (1 << 17),
+    ],
+    ids=["a field after it", "many fields after it", "a chunk's extension", "chunks of one byte"],
+)
+def test_what_frames_a_body_is_limited(connect: Callable, frame: bytes) -> None:
+    with connect() as client:
+        try:
+            client.sendall(CHUNKED + frame)
+            said = read_all(client)
+        except ConnectionError:  # closed while we were sending
+            return
+        assert said.startswith(b"HTTP/1.1 400")
+
+
+def test_a_body_in_small_chunks_is_taken_and_the_next_request_too(connect: Callable) -> None:
+    with connect() as client:
+        for _ in range(2):
+            client.sendall(CHUNKED + b"a\r\n0123456789\r\n" * (1 << 17) + b"0\r\n\r\n")
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("body", [b"a" * 11, iter([b"a"])], ids=["too large", "of a length that is not told"])
+def test_a_body_past_the_guard_s_bound_is_refused_before_it_is_read(body: bytes | Iterator[bytes]) -> None:
+    async def read(scope: dict, receive: Callable, send: Callable) -> None:
+        pytest.fail("was read")
+
+    guard = Guard(read, hosts=LOOPBACK, token=None, metrics=Metrics(), max_bytes=10)
+    assert TestClient(guard, base_url="http://localhost").post("/decide", content=body).status_code == 413
 
 
 # ---------------------------------------------------------------------- pages of other sites, names of files
