@@ -1,9 +1,12 @@
 """Writes constraints.txt and docs/dependencies.md: what mien pulls in, the versions it was tested with, and their licences.
 
 Run in an environment with all extras that tests need: .venv/bin/python docs/dependencies.py
+With --lowest it writes nothing and prints the lowest versions that pyproject.toml allows, for `make lowest`.
 """
 
 import re
+import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -12,6 +15,10 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = ("train", "tabular", "serve", "video", "hub", "scale")  # the others are asked for by name, or are for developers
+UNTESTED = (
+    "torch",
+    "torchvision",
+)  # Linux gets gigabytes of CUDA with the lowest from PyPI: tried apart, see docs/reproduce.md
 CLASSIFIER = "License :: OSI Approved :: "
 
 
@@ -51,6 +58,15 @@ def table(packages: Mapping[str, Distribution]) -> list[str]:
     return ["| package | version | licence |", "| --- | --- | --- |", *rows]
 
 
+def lowest() -> list[str]:
+    """Returns constraints: the lowest version of each package that mien itself needs, base and extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [Requirement(text) for texts in (project["dependencies"], *map(extras.get, EXTRAS)) for text in texts]
+    bounds = {one.name: next(each.version for each in one.specifier if each.operator == ">=") for one in wanted}
+    return [f"{name}=={version}" for name, version in sorted(bounds.items()) if name not in UNTESTED]
+
+
 def main() -> None:
     """Writes both files."""
     base = needed("mien")
@@ -73,4 +89,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--lowest"]:
+        print("\n".join(lowest()))
+    else:
+        main()

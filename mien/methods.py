@@ -28,6 +28,11 @@ SHELVES = {
     "candidates": "candidates",
 }
 
+# What docs/map.md tells of, besides the package.
+_BESIDE = ("recipes", "benchmarks", "docs", "examples", "tests")
+_MAPPED = (".py", ".yaml", ".md")
+_NAMED = (".j2", ".html", ".css", ".js", ".json", ".onnx", ".safetensors")
+
 # Arguments that the model, not the recipe, supplies.
 _GIVEN = {"encoder": {"image_size", "channels"}, "head": {"width", "num_classes"}, "candidates": {"table"}}
 
@@ -282,15 +287,32 @@ def _numbers(package: Path) -> dict[str, list[str]]:
 
 
 def map_markdown(package: Path = PACKAGE) -> str:
-    """Returns docs/map.md: one line for each file of the package, from its docstring."""
-    parts = ["# Map", "", "Made from the docstrings by `python -m mien.methods docs`; change those, not this page.", ""]
-    for folder in sorted({path.parent for path in package.rglob("*.py")}):
-        parts += [f"## `{folder.relative_to(package.parent).as_posix()}/`", ""]
-        for path in sorted(folder.glob("*.py")):
-            summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
-            parts.append(f"- `{path.name}`: {summary}")
-        parts.append("")
+    """Returns docs/map.md: one line for each file of the package and of the rooms beside it, from its own first words."""
+    parts = ["# Map", "", "Made from the files' first words by `python -m mien.methods docs`; change those, not this page.", ""]
+    for room in (package.name, *_BESIDE):
+        paths = sorted(path for path in (package.parent / room).rglob("*") if path.suffix in (*_MAPPED, *_NAMED))
+        for folder in sorted({path.parent for path in paths}):
+            here = [path for path in paths if path.parent == folder]
+            parts += [f"## `{folder.relative_to(package.parent).as_posix()}/`", ""]
+            parts += [f"- `{path.name}`: {_first_words(path, package)}" for path in here if path.suffix in _MAPPED]
+            if named := [f"`{path.name}`" for path in here if path.suffix in _NAMED]:
+                parts.append(f"- beside them {', '.join(named)}" if len(named) < len(here) else f"- {', '.join(named)}")
+            parts.append("")
     return "\n".join(parts)
+
+
+def _first_words(path: Path, package: Path) -> str:
+    """Returns what a file says that it is; for tests that leave it to their name, what they test."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return text.partition("\n")[0].removeprefix("# ")
+    if (summary := (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]) or not path.stem.startswith("test_"):
+        return summary
+    tested = list(package.rglob(path.stem.removeprefix("test_") + ".py"))
+    mirrored = [each for each in tested if each.relative_to(package).parts[0] == path.parent.name]
+    return (
+        "Tests of " + ", ".join(f"`{each.relative_to(package.parent).as_posix()}`" for each in sorted(mirrored or tested)) + "."
+    )
 
 
 PAGES = {"methods.md": markdown, "map.md": map_markdown}

@@ -317,6 +317,11 @@ def test_recipes_fit_on_a_screen() -> None:
     assert too_many_lines("a: 1\n" * 46) and not too_many_lines("a: 1\n" * 45)
 
 
+def test_each_file_on_the_map_says_what_it_is() -> None:
+    lines = [line for line in methods.map_markdown().splitlines() if line.startswith("- ")]
+    assert len(lines) > 500 and [line for line in lines if line.endswith((": ", "Tests of ."))] == []
+
+
 def test_generated_pages_are_current() -> None:
     assert methods.stale(ROOT / "docs") == [], "write them with: python -m mien.methods docs"
 

@@ -144,6 +144,21 @@ def test_pages_tell_what_the_files_say(package: Path) -> None:
     assert "- `__init__.py`: A package." in methods.map_markdown(package).splitlines()
 
 
+def test_the_map_has_what_lies_beside_the_package_and_says_what_tests_are_of(package: Path) -> None:
+    for name, text in (
+        ("tests/candidates/test_votes.py", ""),
+        ("tests/test_shell.py", '"""A shell."""'),
+        ("recipes/a.yaml", "# A recipe.\n"),
+    ):
+        path = package.parent / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (package / "page.html").touch()
+    lines = methods.map_markdown(package).splitlines()
+    assert "- beside them `page.html`" in lines and "- `a.yaml`: A recipe." in lines and "- `test_shell.py`: A shell." in lines
+    assert f"- `test_votes.py`: Tests of `{package.name}/candidates/votes.py`." in lines
+
+
 def test_the_page_has_what_a_step_was_measured_to_cost_and_why(package: Path) -> None:
     assert "- Costs:" not in methods.markdown(package)
     results = package.parent / "docs" / "results" / "costs.json"

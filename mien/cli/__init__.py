@@ -32,9 +32,7 @@ def main(tokens: list[str] | None = None) -> int:
     tokens = sys.argv[1:] if tokens is None else tokens
     sys.path.append(os.getcwd())  # so that module:Class finds a file in the folder where the command is given
     try:
-        if tokens[:1] in (["train"], ["compare"], ["slurm"]) or tokens[:2] in (["candidates", "scores"], ["audit", "run"]):
-            tokens = _gather_overrides(tokens)
-        code = app(tokens, exit_on_error=False) or 0
+        code = app(gather_overrides(tokens), exit_on_error=False) or 0
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever read our output, such as head, has left; at exit Python would try once more
@@ -74,12 +72,16 @@ def _of_system(error: OSError) -> str:
     return f"{where}{what.rstrip('.')}. What was written whole before is kept; make room or set the rights, and call again."
 
 
-def _gather_overrides(tokens: list[str]) -> list[str]:
+def gather_overrides(tokens: list[str]) -> list[str]:
     """Returns the tokens with each `--section.key value` as `--section.key section.key=value`, which cyclopts can take.
+
+    Those of commands without a recipe stay as they are.
 
     Raises:
         RecipeError: Where the value is missing.
     """
+    if tokens[:1] not in (["train"], ["compare"], ["slurm"]) and tokens[:2] not in (["candidates", "scores"], ["audit", "run"]):
+        return tokens
     out, rest = [], iter(tokens)
     for token in rest:
         # Whole sections that may be null are overrides too: --start null.

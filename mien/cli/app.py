@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from mien.data.table import SampleTable
 
 Engine = Literal["here", "ray"]
-Flag = Annotated[bool, Parameter(negative="")]
-Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
-Overrides = Annotated[list[str] | None, Parameter(name="--section.key", negative="", show_default=False)]
+Names = Annotated[list[str] | None, Parameter(consume_multiple=True)]
+Overrides = Annotated[list[str] | None, Parameter(name="--section.key", show_default=False)]
 Rule = Literal["majority", "majority10", "any"]
 Split = Literal["train", "select", "calibrate", "report", "test"]
 
@@ -29,8 +28,7 @@ class Work:
     """How a call is done that takes long.
 
     Attributes:
-        shard: The i-th of n equal shares, such as 3/8, each of which is one job of a scheduler. It is written into the folder
-            --out, as 3-of-8.
+        shard: The i-th of n equal shares, such as 3/8, one for each job of a scheduler; becomes 3-of-8 in the folder --out.
         engine: here, in this process; or ray, on the cores of a Ray cluster, or of this machine where none runs.
         resume: Go on with what an interrupted call left.
         overwrite: Replace what exists.
@@ -38,16 +36,17 @@ class Work:
 
     shard: str | None = None
     engine: Engine = "here"
-    resume: Flag = False
-    overwrite: Flag = False
+    resume: bool = False
+    overwrite: bool = False
 
 
 app = App(
     name="mien",
     version=__version__,
-    help="Perceived facial expressions, learned from ambiguous crowd annotations.",
+    help="Perceived facial expressions, learned from ambiguous crowd annotations.\n\nmien predict photos",
     help_format="plaintext",
     result_action="return_value",
+    default_parameter=Parameter(negative=""),  # no --no-resume, no --empty-pictures
     suppress_keyboard_interrupt=False,
     error_formatter=lambda error: f"mien: {error}",
 )

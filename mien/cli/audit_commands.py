@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mien.cli.app import Engine, Flag, Overrides, app, candidates, print_json, refuse_existing, write_table, wrote
+from mien.cli.app import Engine, Overrides, app, candidates, print_json, refuse_existing, write_table, wrote
 
 audit = app.command(App(name="audit", help="Which labels are doubtful, who answers how well, how few votes are enough."))
-Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")]
-Numbers = Annotated[list[float] | None, Parameter(consume_multiple=True, negative="")]
+Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
+Numbers = Annotated[list[float] | None, Parameter(consume_multiple=True)]
 
 
 @audit.command
@@ -25,11 +25,13 @@ def run(
     override: Overrides = None,
     label: str = "label",
     weights: Paths = None,
-    pixels: Flag = False,
+    pixels: bool = False,
     engine: Engine = "here",
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """Scores of all labels, by a model that never saw the faces.
+
+    mien audit run ferplus.parquet --recipe recipes/supervised/warm_up.yaml --out audited
 
     Args:
         table: Faces with labels or votes.
@@ -84,11 +86,13 @@ def budget(
     votes: Numbers = None,
     seeds: int = 5,
     agreement: float | None = None,
-    json: Flag = False,
+    json: bool = False,
     figure: Path | None = None,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """How many votes for which faces reach an agreement, by simulation on faces with many votes.
+
+    mien audit budget ferplus.parquet --predictions audited/predictions.parquet --agreement 0.8 --figure budget.png
 
     Args:
         table: Faces with votes.
@@ -140,9 +144,11 @@ def ask(
     count: int = 100,
     at_most: int = 10,
     split: str | None = None,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """The faces to ask about next: those about which model and votes together are least sure.
+
+    mien audit ask faces.parquet --predictions audited/predictions.parquet --count 50 --out queue.csv
 
     Args:
         table: Faces, with votes or without.
@@ -163,6 +169,8 @@ def ask(
     rows = SampleTable.read(table)
     rows, probs = beside(rows if split is None else rows.in_split(split), Predictions.read(predictions))
     queue = ask_next(rows, probs, count, at_most=at_most)
+    if not queue:
+        say(f"no face has fewer than {at_most} votes; --at-most asks for more")
     write_queue(queue, out)
     if out.suffix.lower() == ".json":
         say(f"labelling configuration: {label_studio_config(rows.vote_names or rows.classes)}")
@@ -178,9 +186,11 @@ def add(
     out: Path,
     known: Path | None = None,
     at_least: int = 2,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """Answers as further votes, and candidate sets anew.
+
+    mien audit add faces.parquet queue.csv --key-file secret.txt --out more_votes.parquet
 
     Args:
         table: Faces, with votes or without.
@@ -207,8 +217,10 @@ def add(
 
 
 @audit.command
-def annotators(table: Path, answers: Path, *, predictions: Path | None = None, json: Flag = False) -> None:
+def annotators(table: Path, answers: Path, *, predictions: Path | None = None, json: bool = False) -> None:
     """How well each person answers, by Dawid and Skene, and who is too fast.
+
+    mien audit annotators voted.parquet answers.parquet
 
     Args:
         table: Their faces.
@@ -240,8 +252,10 @@ def annotators(table: Path, answers: Path, *, predictions: Path | None = None, j
 
 
 @audit.command
-def agreement(table: Path, *, json: Flag = False) -> None:
+def agreement(table: Path, *, json: bool = False) -> None:
     """How far people agree, from counts of votes: by answer and by pair of answers.
+
+    mien audit agreement ferplus.parquet
 
     Args:
         table: Faces with votes.
@@ -268,9 +282,11 @@ def export(
     out: Path,
     kind: Annotated[Literal["csv", "cleanlab", "label-studio"], Parameter(name="--as")] = "csv",
     table: Path | None = None,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """The scores of an audit for other programs, most doubtful first.
+
+    mien audit export audited/audit.parquet --as cleanlab --out audit.csv
 
     Args:
         scores: FOLDER/audit.parquet of `mien audit run`.
@@ -297,9 +313,11 @@ def count_answers(
     out: Path,
     keep: Path | None = None,
     at_least: int = 2,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """Every class that enough people answered, from a file of sample, annotator and answer.
+
+    mien candidates answers faces.parquet answers.csv --key-file secret.txt --keep answers.parquet --out voted.parquet
 
     Args:
         table: Their faces; its votes, if any, are replaced.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mien.cli.app import Flag, print_json, refuse_existing, wrote
+from mien.cli.app import print_json, refuse_existing, wrote
 from mien.cli.audit_commands import Paths, audit
 
 Pictures = Literal["full", "small", "blurred", "none"]
@@ -23,9 +23,11 @@ def report(
     features: str | None = None,
     pictures: Pictures = "full",
     most: int = 100,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """What an audit found, as one HTML file: by kind and class, the most doubtful faces, confusions, the budget.
+
+    mien audit report ferplus.parquet audited/audit.parquet --predictions audited/predictions.parquet --out report.html
 
     Args:
         table: The faces that were audited.
@@ -78,10 +80,12 @@ def after(
     out: Path,
     label: str = "label",
     pictures: Pictures = "full",
-    json: Flag = False,
-    overwrite: Flag = False,
+    json: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """What a review and retraining changed: labels, accuracy, calibration, what stays ambiguous.
+
+    mien audit after ferplus.parquet reviewed.parquet --before old.parquet --after new.parquet --out after.html
 
     Args:
         table: The faces before the review.

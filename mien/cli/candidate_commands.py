@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mien.cli.app import Flag, Overrides, candidates, print_json, refuse_existing, write_table, wrote
+from mien.cli.app import Overrides, candidates, print_json, refuse_existing, write_table, wrote
 
 
 @candidates.command
-def votes(table: Path, *, out: Path, at_least: int = 2, by_share: float | None = None, overwrite: Flag = False) -> None:
+def votes(table: Path, *, out: Path, at_least: int = 2, by_share: float | None = None, overwrite: bool = False) -> None:
     """Every class that has enough votes, and the top one whatever it has.
+
+    mien candidates votes ferplus.parquet --at-least 2 --out sets.parquet
 
     Args:
         table: A table with votes.
@@ -26,8 +28,10 @@ def votes(table: Path, *, out: Path, at_least: int = 2, by_share: float | None =
 
 
 @candidates.command
-def given(table: Path, *, out: Path, overwrite: Flag = False) -> None:
+def given(table: Path, *, out: Path, overwrite: bool = False) -> None:
     """The given label alone.
+
+    mien candidates given ferplus.parquet --out labels.parquet
 
     Args:
         table: A table with labels.
@@ -41,8 +45,10 @@ def given(table: Path, *, out: Path, overwrite: Flag = False) -> None:
 
 
 @candidates.command
-def topk(table: Path, *, probs: Path, out: Path, k: int = 2, without_given: Flag = False, overwrite: Flag = False) -> None:
+def topk(table: Path, *, probs: Path, out: Path, k: int = 2, without_given: bool = False, overwrite: bool = False) -> None:
     """A model's k most probable classes, and the given label.
+
+    mien candidates topk ferplus.parquet --probs warm/predictions.parquet --k 3 --out sets.parquet
 
     Args:
         table: A table.
@@ -68,10 +74,12 @@ def ambiguous(
     by: str = "robustness",
     share: float = 0.3,
     k: int = 2,
-    without_given: Flag = False,
-    overwrite: Flag = False,
+    without_given: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """A model's k most probable classes where the label is doubtful, the label alone elsewhere.
+
+    mien candidates ambiguous ferplus.parquet --probs warm/predictions.parquet --scores warm/scores.parquet --out sets.parquet
 
     Args:
         table: A table with labels.
@@ -101,16 +109,17 @@ def flip(
     along: Path | None = None,
     probs: Path | None = None,
     seed: int = 0,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """The label and wrong classes that join it by chance: synthetic sets for practice.
+
+    mien candidates flip ferplus.parquet --rate 0.3 --out sets.parquet
 
     Args:
         table: A table with labels.
         out: Table to write.
         rate: Probability of each wrong class to join, from 0 to 1; with --along or --probs the mean over wrong classes.
-        along: JSON file of the classes that each label is taken for and how often, such as {"fear": {"surprise": 3}}, or the
-            report.json of mien evaluate: classes join in proportion.
+        along: The report.json of a run, or JSON such as {"fear": {"surprise": 3}}: what labels are taken for, and how often.
         probs: Predictions of its faces: classes join in proportion to their probability.
         seed: Another seed draws others.
         overwrite: Replace the file if it exists.
@@ -129,6 +138,8 @@ def scores(
 ) -> None:
     """How doubtful each training label looks to models that never saw the face. Goes on where it stood.
 
+    mien candidates scores recipes/supervised/warm_up.yaml --out warm
+
     Args:
         recipe: How these models are trained, such as recipes/supervised/warm_up.yaml.
         out: Folder of their runs, of predictions.parquet and scores.parquet.
@@ -145,8 +156,10 @@ def scores(
 
 
 @candidates.command
-def describe(table: Path, *, json: Flag = False, page: Path | None = None, overwrite: Flag = False) -> None:
+def describe(table: Path, *, json: bool = False, page: Path | None = None, overwrite: bool = False) -> None:
     """Sizes, coverage of the label, classes, and which occur together.
+
+    mien candidates describe sets.parquet --page sets.html
 
     Args:
         table: A table with candidate sets.

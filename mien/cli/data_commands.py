@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from mien.cli.app import Flag, Names, Rule, Split, data, imports, print_json, refuse_existing, write_table, wrote
+from mien.cli.app import Names, Rule, Split, data, imports, print_json, refuse_existing, write_table, wrote
 
 if TYPE_CHECKING:
     from mien.data.table import SampleTable
@@ -35,14 +35,16 @@ def import_ferplus(
     *,
     out: Path,
     protocol: Protocol = "official_majority",
-    lists: Annotated[list[Path] | None, Parameter(name="--list", consume_multiple=True, negative="")] = None,
+    lists: Annotated[list[Path] | None, Parameter(name="--list", consume_multiple=True)] = None,
     rule: Rule | None = None,
     seed: int = 0,
     select: float = 0.08,
     calibrate: float = 0.08,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """FERPlus, from its folders of PNG files or from its two CSV files.
+
+    mien data import ferplus fer2013plus/data --out ferplus.parquet
 
     Args:
         root: The folder that holds FER2013Train and FER2013Valid, or fer2013.csv and fer2013new.csv.
@@ -66,13 +68,15 @@ def import_rafdb(
     root: Path,
     *,
     out: Path,
-    original: Flag = False,
+    original: bool = False,
     seed: int = 0,
     select: float = 0.08,
     calibrate: float = 0.08,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """RAF-DB's basic emotions.
+
+    mien data import rafdb basic --out rafdb.parquet
 
     Args:
         root: The folder that holds EmoLabel and Image.
@@ -98,9 +102,11 @@ def import_affectnet(
     seed: int = 0,
     select: float = 0.08,
     calibrate: float = 0.08,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """AffectNet's manual annotations, from its two lists or from a file for each number.
+
+    mien data import affectnet AffectNet --num-classes 7 --out affectnet7.parquet
 
     Args:
         root: The folder that holds Manually_Annotated_file_lists, or train_set and val_set.
@@ -128,9 +134,11 @@ def import_folder(
     seed: int = 0,
     select: float = 0.08,
     calibrate: float = 0.08,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """One sub-folder of pictures per class, or pictures alone; below train, val and test where these are there.
+
+    mien data import folder faces --classes sad happy --licence "my own" --out faces.parquet
 
     Args:
         root: The folder.
@@ -157,16 +165,18 @@ def import_table(
     root: Path | None = None,
     classes: Names = None,
     other_answers: Names = None,
-    columns: Annotated[dict[str, str] | None, Parameter(negative="")] = None,
+    columns: dict[str, str] | None = None,
     rule: Rule | None = None,
     source: str | None = None,
     licence: str | None = None,
     seed: int = 0,
     select: float = 0.08,
     calibrate: float = 0.08,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """A CSV, JSON Lines or Parquet file with one row per face.
+
+    mien data import table votes.csv --classes happy sad --columns.path file --out faces.parquet
 
     Args:
         file: Columns path or image, and any of sample, label, split, group, box, votes (or a column of counts per class).
@@ -202,8 +212,10 @@ def import_table(
 
 
 @imports.command(name="drawn")
-def import_drawn(*, out: Path, faces: int = 4000, rule: Rule = "majority", seed: int = 0, overwrite: Flag = False) -> None:
+def import_drawn(*, out: Path, faces: int = 4000, rule: Rule = "majority", seed: int = 0, overwrite: bool = False) -> None:
     """Faces that mien draws itself, with simulated annotators.
+
+    mien data import drawn --faces 1000 --out drawn.parquet
 
     Args:
         out: Table to write, a Parquet file.
@@ -221,16 +233,18 @@ def import_drawn(*, out: Path, faces: int = 4000, rule: Rule = "majority", seed:
 
 @data.command
 def merge(
-    tables: Annotated[list[Path], Parameter(negative="")],
+    tables: list[Path],
     *,
     out: Path,
     classes: Names = None,
-    prefix: Flag = False,
-    cut: Flag = False,
+    prefix: bool = False,
+    cut: bool = False,
     seed: int = 0,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """Several tables become one; classes are joined by name.
+
+    mien data merge ferplus.parquet rafdb.parquet --prefix --out both.parquet
 
     Args:
         tables: Two or more tables.
@@ -257,10 +271,12 @@ def pack(
     rows: int = 10_000,
     shard_mb: float = 512,
     root: Path | None = None,
-    resume: Flag = False,
-    overwrite: Flag = False,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> int:
     """All pictures of a table in few Parquet files, as they are; the folder is a table for every other command.
+
+    mien data pack faces.parquet --out packed
 
     Args:
         table: A table.
@@ -292,17 +308,18 @@ def corrupt(
     rate: float,
     along: Path | None = None,
     seed: int = 0,
-    again: Flag = False,
-    overwrite: Flag = False,
+    again: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """A share of the training labels becomes wrong, to see what a method makes of it; label_clean keeps what they were.
+
+    mien data corrupt ferplus.parquet --rate 0.2 --out noisy.parquet
 
     Args:
         table: A table with labels.
         out: Table to write, a Parquet file.
         rate: Share of the labels of each class in train that become wrong, from 0 to 1.
-        along: JSON file of the classes that each label is taken for and how often, such as {"fear": {"surprise": 3}}, or the
-            report.json of mien evaluate; without it all other classes are equally likely.
+        along: As the report.json of a run has it, or JSON such as {"fear": {"surprise": 3}}; without it all are equally likely.
         seed: Chooses the faces and their new labels.
         again: Add noise to labels that have some already.
         overwrite: Replace the file if it exists.
@@ -316,8 +333,10 @@ def corrupt(
 
 
 @data.command
-def points(table: Path, *, out: Path, root: Path | None = None, overwrite: Flag = False) -> None:
+def points(table: Path, *, out: Path, root: Path | None = None, overwrite: bool = False) -> None:
     """Five points on each face, found by the detector, for trainings that need them; a row with points keeps its own.
+
+    mien data points ferplus.parquet --out ferplus_points.parquet
 
     Args:
         table: A table of faces that are cut out already, or have boxes.
@@ -334,8 +353,10 @@ def points(table: Path, *, out: Path, root: Path | None = None, overwrite: Flag 
 
 
 @data.command
-def check(table: Path, *, root: Path | None = None, json: Flag = False) -> int:
+def check(table: Path, *, root: Path | None = None, json: bool = False) -> int:
     """Missing and broken images, ties, leakage, and counts by split, class and label rule.
+
+    mien data check ferplus.parquet
 
     Args:
         table: A table.
@@ -362,11 +383,13 @@ def show_(
     label: str | None = None,
     num: int = 48,
     seed: int = 0,
-    doubtful: Flag = False,
+    doubtful: bool = False,
     root: Path | None = None,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """Faces with their votes, labels and candidate sets on one HTML page.
+
+    mien data show ferplus.parquet --doubtful --label sadness --out doubtful.html
 
     Args:
         table: A table.

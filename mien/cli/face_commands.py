@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from mien.cli.app import Flag, Work, app, wrote
+from mien.cli.app import Work, app, wrote
 
 if TYPE_CHECKING:
     from mien.faces.crop import Geometry
@@ -15,23 +13,24 @@ if TYPE_CHECKING:
 
 @app.command
 def align(
-    photos: Annotated[list[Path], Parameter(negative="")],
+    photos: list[Path],
     *,
     out: Path,
     size: int = 112,
     min_face: int = 40,
-    largest: Flag = False,
+    largest: bool = False,
     margin: float | None = None,
-    upright: Flag = False,
-    labels_from_folders: Flag = False,
+    upright: bool = False,
+    labels_from_folders: bool = False,
     root: Path | None = None,
     work: Work | None = None,
 ) -> int:
     """The faces of photos, or of one table by its own points and boxes, cut out alike, as pictures and a table.
 
+    mien align photos --labels-from-folders --largest --out aligned
+
     Args:
-        photos: Photos, folders and globs; or one table (.parquet, or a folder of mien data pack), whose faces keep their
-            columns and splits.
+        photos: Photos, folders and globs; or one table, whose faces keep their columns and splits.
         out: Folder to make: faces/, faces.parquet, and without.csv for photos without a face.
         size: Side of the faces in pixels.
         min_face: Smallest side of a face that is searched, in pixels.

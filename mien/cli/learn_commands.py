@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mien.cli.app import Flag, Overrides, app, print_json, refuse_existing, wrote
+from mien.cli.app import Overrides, app, print_json, refuse_existing, wrote
 from mien.errors import RecipeError
 
 
 @app.command
-def demo(*, out: Path = Path("demo"), faces: int = 4000, open: Flag = False) -> None:
+def demo(*, out: Path = Path("demo"), faces: int = 4000, open: bool = False) -> None:
     """The whole line on drawn faces: no data, no download; ends with a report.
+
+    mien demo --faces 1000 --out demo
 
     Args:
         out: Folder for everything it makes.
@@ -33,11 +35,13 @@ def train(
     *,
     out: Path,
     override: Overrides = None,
-    resume: Flag = False,
-    dry_run: Flag = False,
-    overwrite: Flag = False,
+    resume: bool = False,
+    dry_run: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Pre-training, partial-label and supervised methods alike.
+
+    mien train recipes/partial/revision.yaml --data.table ferplus.parquet --train.seed 1 --out runs/revision
 
     Args:
         recipe: A recipe, as in recipes/.
@@ -60,19 +64,20 @@ def export(
     model: str,
     *,
     out: Path,
-    half: Flag = False,
+    half: bool = False,
     int8: Path | None = None,
-    trust_code: Flag = False,
-    overwrite: Flag = False,
+    trust_code: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """A model folder written anew, to be passed on: safetensors and ONNX, which must agree.
+
+    mien export runs/revision --half --out my_model
 
     Args:
         model: Model folder, finished run, default, or OWNER/NAME of a pulled one.
         out: The new folder.
         half: Store weights as float16: half the size, and as good as the same answers.
-        int8: Table whose split calibrate ONNX in 8-bit integers is fitted to: a third of the time; its numbers are measured
-            on report, into the card.
+        int8: ONNX in 8-bit integers, a third of the time: fitted to this table's calibrate, measured on its report.
         trust_code: Import the module:Class that the model may name.
         overwrite: Replace the folder's files.
     """
@@ -98,14 +103,16 @@ def probe(
     data: Path,
     root: Path | None = None,
     label: str = "label",
-    untrained: Flag = False,
+    untrained: bool = False,
     device: str = "cpu",
-    trust_code: Flag = False,
-    json: Flag = False,
+    trust_code: bool = False,
+    json: bool = False,
 ) -> None:
     """Is the representation any good: nearest neighbours and a linear probe on frozen features.
 
     Fitted on train, regularised by select, judged on report.
+
+    mien probe runs/pretrain --data ferplus.parquet
 
     Args:
         model: Model folder or start, with a head or without; default, or OWNER/NAME of a pulled one.
@@ -138,12 +145,15 @@ def compare(
     override: Overrides = None,
     budget: float | None = None,
     draws: int = 1,
-    dry_run: Flag = False,
-    json: Flag = False,
+    dry_run: bool = False,
+    json: bool = False,
 ) -> None:
     """Many methods on the same faces: a suite that is trained first, or files of predictions that are there already.
 
     A suite goes on where it stood. Start it once for each core or GPU: every process takes the next run that no other holds.
+
+    mien compare recipes/suites/first_evidence.yaml --out runs/first_evidence
+    mien compare a.parquet b.parquet --baseline a --data ferplus.parquet
 
     Args:
         what: A suite (SUITE.yaml), or two or more files of predictions; files NAME-s0, NAME-s1 … are the seeds of one method.
@@ -153,8 +163,7 @@ def compare(
         label: Predictions: column that counts as the truth.
         override: Suite: any value of all its recipes, such as --train.precision bf16-mixed.
         budget: Suite: epochs, in place of its own, which counts once for each draw.
-        draws: Suite: runs for each method and seed: its recipe, and the others with values drawn from the method's ranges
-            (mien methods NAME); the report has the one that is best on select.
+        draws: Suite: runs for each method and seed, all but one with values drawn from its ranges; the best on select counts.
         dry_run: Suite: list its runs in order of worth, and stop.
         json: Print everything as JSON.
     """

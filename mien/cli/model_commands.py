@@ -7,14 +7,16 @@ from typing import Literal
 
 from cyclopts import App
 
-from mien.cli.app import Flag, app, print_json, refuse_existing, wrote
+from mien.cli.app import app, print_json, refuse_existing, wrote
 
 models = app.command(App(name="models", help="Models at hand, what each says of itself, and the way to the Hub and back."))
 
 
 @models.command(name="list")
-def list_(*, json: Flag = False) -> None:
+def list_(*, json: bool = False) -> None:
     """The default model and those that were pulled.
+
+    mien models list
 
     Args:
         json: Print everything as JSON.
@@ -27,8 +29,10 @@ def list_(*, json: Flag = False) -> None:
 
 
 @models.command
-def info(model: str = "default", *, json: Flag = False) -> None:
+def info(model: str = "default", *, json: bool = False) -> None:
     """What a model says of itself, once the hashes of its files are checked.
+
+    mien models info runs/revision
 
     Args:
         model: default, a model folder, a run, or OWNER/NAME[@REVISION] that was pulled.
@@ -42,8 +46,10 @@ def info(model: str = "default", *, json: Flag = False) -> None:
 
 
 @models.command
-def pull(name: str, *, offline: Flag = False) -> None:
+def pull(name: str, *, offline: bool = False) -> None:
     """A model of the Hub comes into the cache, where every command finds it by the same name.
+
+    mien models pull OWNER/NAME
 
     Args:
         name: OWNER/NAME, or OWNER/NAME@REVISION with a branch, tag or full commit.
@@ -64,10 +70,12 @@ def convert(
     image_size: int = 224,
     channels: Literal[1, 3] = 3,
     licence: str | None = None,
-    partial: Flag = False,
-    overwrite: Flag = False,
+    partial: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Weights of timm, MAE, MaskFeat or mmpretrain become a folder that trainings start from.
+
+    mien models convert timm:vit_base_patch16_224.mae --out starts/mae
 
     Args:
         checkpoint: A .safetensors or PyTorch file, of which only tensors are read; or timm:NAME, which timm downloads.
@@ -93,10 +101,12 @@ def convert(
 
 
 @models.command
-def push(model: str, name: str, *, licence_checked: Flag = False, public: Flag = False) -> None:
+def push(model: str, name: str, *, licence_checked: bool = False, public: bool = False) -> None:
     """A model goes to the Hub: its weights, config and card, and nothing else.
 
     Without --licence-checked it prints the terms of the data, which bind the model, and stops.
+
+    mien models push runs/revision OWNER/NAME
 
     Args:
         model: A model folder or a run.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mien.cli.app import Flag, Split, Work, app, print_json, refuse_existing, wrote
+from mien.cli.app import Split, Work, app, print_json, refuse_existing, wrote
 from mien.cli.films import FilmOptions, is_for_films, predict_film
 
 if TYPE_CHECKING:
@@ -20,22 +20,24 @@ def predict(
     *,
     model: str = "default",
     out: Path | None = None,
-    cropped: Flag = False,
-    largest: Flag = False,
+    cropped: bool = False,
+    largest: bool = False,
     min_face: int = 40,
-    class_conditional: Flag = False,
+    class_conditional: bool = False,
     draw: Path | None = None,
     split: Split = "report",
     root: Path | None = None,
     work: Work | None = None,
-    json: Flag = False,
+    json: bool = False,
     film: FilmOptions | None = None,
 ) -> int:
     """How people would describe the faces in pictures or in a film, with what cannot be ruled out.
 
+    mien predict photos --out found.csv
+    mien predict film.mp4 --per-second 2 --annotate seen.mp4
+
     Args:
-        pictures: Pictures, folders and globs; or one table or folder of mien data pack, whose rows are faces; or one film, or
-            camera:0.
+        pictures: Pictures, folders and globs; or one table, whose rows are faces; or one film, or camera:0.
         model: Model folder, OWNER/NAME of a pulled one, or default.
         out: Write .parquet, .csv or .jsonl instead of printing.
         cropped: Each picture is one face already.
@@ -59,33 +61,13 @@ def predict(
     if out is not None and not out.suffix:
         out = of_shard(out, work.shard, ".parquet")
     many = work.shard is not None or work.engine != "here"
+    asked: dict[str, Any] = dict(model=model, out=out, largest=largest, min_face=min_face, class_conditional=class_conditional)
     if is_for_films(pictures, film, cropped or draw is not None or root is not None or many):
         return predict_film(
-            pictures[0],
-            film or FilmOptions(),
-            model=model,
-            out=out,
-            largest=largest,
-            min_face=min_face,
-            class_conditional=class_conditional,
-            resume=work.resume,
-            overwrite=work.overwrite,
-            json=json,
+            pictures[0], film or FilmOptions(), resume=work.resume, overwrite=work.overwrite, json=json, **asked
         )
     faces = broken = 0
-    for part in predict(
-        pictures,
-        model=model,
-        out=out,
-        cropped=cropped,
-        largest=largest,
-        min_face=min_face,
-        class_conditional=class_conditional,
-        split=split,
-        root=root,
-        pictures=draw,
-        **asdict(work),
-    ):
+    for part in predict(pictures, cropped=cropped, split=split, root=root, pictures=draw, **asked, **asdict(work)):
         faces += int(part.answered.sum())
         broken += part.status.count("broken")
         if out is None:
@@ -106,22 +88,24 @@ def evaluate(
     root: Path | None = None,
     label: str = "label",
     by: str | None = None,
-    common: Flag = False,
+    common: bool = False,
     min_accuracy: float | None = None,
     min_vote_accuracy: float | None = None,
-    json: Flag = False,
+    json: bool = False,
     page: Path | None = None,
     run: list[Path] | None = None,
-    faces: Flag = False,
-    overwrite: Flag = False,
+    faces: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Numbers with intervals, from predictions or from a model.
 
     Faces found in photos are put beside those of the table by picture and overlap; a missed one is an error.
 
+    mien evaluate predictions.parquet --data ferplus.parquet --page report.html
+    mien evaluate default --data ferplus.parquet --min-accuracy 0.8
+
     Args:
-        predictions: A Parquet file of predictions, or the folder of all its shards; or a model by whatever name, which is then
-            asked first.
+        predictions: File of predictions, or folder of all its shards; or a model by whatever name, which is then asked first.
         data: Table with labels and votes.
         split: Judge the faces of this split alone; a model without it is asked about report.
         root: Folder of the images, where they moved; a model and the faces on the page need them.
@@ -162,8 +146,10 @@ def evaluate(
 
 
 @app.command
-def methods(name: str | None = None, *, json: Flag = False) -> None:
+def methods(name: str | None = None, *, json: bool = False) -> None:
     """The shelf: what a recipe can name, from docstrings.
+
+    mien methods proden
 
     Args:
         name: One method in full, or module:Class for one of your own.
@@ -179,8 +165,10 @@ def methods(name: str | None = None, *, json: Flag = False) -> None:
 
 
 @app.command
-def doctor(*, json: Flag = False) -> None:
+def doctor(*, json: bool = False) -> None:
     """Versions, devices, matrix rate, caches, what is missing.
+
+    mien doctor
 
     Args:
         json: Print everything as JSON.

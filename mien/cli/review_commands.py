@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from mien.cli.app import Flag, refuse_existing, write_table, wrote
+from mien.cli.app import refuse_existing, write_table, wrote
 from mien.cli.audit_commands import audit
 
 
@@ -23,6 +23,8 @@ def review(
 ) -> None:
     """A page on this machine on which one person decides on doubtful labels by keyboard.
 
+    mien audit review ferplus.parquet --scores audited/audit.parquet --decisions decided.jsonl --reviewer me
+
     Args:
         table: Faces.
         scores: FOLDER/audit.parquet of mien audit run.
@@ -37,8 +39,10 @@ def review(
 
 
 @audit.command
-def apply(table: Path, decisions: Path, *, out: Path, label: str = "label", overwrite: Flag = False) -> None:
+def apply(table: Path, decisions: Path, *, out: Path, label: str = "label", overwrite: bool = False) -> None:
     """A new version of the table with what reviewers decided, and what that changed.
+
+    mien audit apply ferplus.parquet decided.jsonl --out reviewed.parquet
 
     Args:
         table: The faces that were reviewed.
@@ -71,9 +75,11 @@ def export_decisions(
     out: Path,
     kind: Annotated[Literal["csv", "cleanlab", "label-studio"], Parameter(name="--as")] = "csv",
     table: Path | None = None,
-    overwrite: Flag = False,
+    overwrite: bool = False,
 ) -> None:
     """What reviewers decided, for other programs.
+
+    mien audit decisions decided.jsonl --out decided.csv
 
     Args:
         decisions: What was decided.
@@ -102,10 +108,12 @@ def forget(
     decisions: Path,
     table: Path | None = None,
     out: Path | None = None,
-    pictures: Flag = False,
-    overwrite: Flag = False,
+    pictures: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Removes faces from decisions and open review pages, and from a table and its pictures if asked to.
+
+    mien audit forget face_0812 face_0813 --decisions decided.jsonl --table faces.parquet --out fewer.parquet
 
     Args:
         samples: Faces to forget.

@@ -20,11 +20,11 @@ def slurm(
 ) -> None:
     """An sbatch file for a training, a suite or a prediction, on stdout.
 
-    mien slurm RECIPE --out RUN --nodes 2 --gpus 4 | sbatch
+    mien slurm recipes/paper/maskfeat.yaml --nodes 2 --gpus 4 --out runs/maskfeat | sbatch
+    mien slurm packed --jobs 64 --out answers | sbatch
 
     Args:
-        what: A recipe, which is trained by torchrun; a suite, whose runs are shared out; or pictures, folders or a table, for
-            which a model answers.
+        what: A recipe, trained by torchrun; a suite, whose runs are shared out; pictures or a table, for a model to answer.
         out: The run, the suite's folder, or the folder of answers, which mien evaluate and others take as it is.
         model: Prediction: model folder, OWNER/NAME of a pulled one, or default.
         split: Prediction: which faces of a table.

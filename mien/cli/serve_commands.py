@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mien.cli.app import Flag, Names, app
+from mien.cli.app import Names, app
 
 
 @app.command
@@ -13,7 +13,7 @@ def serve(
     port: int = 8000,
     allow_host: Names = None,
     min_face: int = 40,
-    class_conditional: Flag = False,
+    class_conditional: bool = False,
     threads: int | None = None,
     places: int = 128,
     max_mb: float = 16,
@@ -25,6 +25,8 @@ def serve(
     """A page for people and an API for programs, over HTTP; nothing is kept.
 
     Where the environment variable MIEN_TOKEN is set, clients must show what it holds.
+
+    mien serve --port 8000
 
     Args:
         model: Model folder, OWNER/NAME of a pulled one, or default.

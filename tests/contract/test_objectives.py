@@ -1,3 +1,5 @@
+"""Every objective keeps the contract, each by each check; objectives that break one law are found by its check."""
+
 import importlib.util
 import os
 import subprocess

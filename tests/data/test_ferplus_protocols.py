@@ -1,3 +1,5 @@
+"""Protocols of FERPlus: whose labels and splits a family of papers has, and RAN's lists."""
+
 import os
 from collections import Counter
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Both estimators by scikit-learn's own checks, and what they make of candidates, counts, units and order."""
+
 import json
 import subprocess
 import sys

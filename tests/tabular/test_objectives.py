@@ -1,3 +1,5 @@
+"""Objectives of the shelf on plain arrays: those that learn from them, and those that say why not."""
+
 import numpy as np
 import pytest
 
