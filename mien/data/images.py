@@ -1,4 +1,4 @@
-"""Picture files to arrays: the one function that decodes, the array of all faces of a table, and one face for a page."""
+"""Picture files to arrays: the one function that decodes, the array of all faces of a table, and arrays to files."""
 
 import base64
 import io
@@ -162,8 +162,13 @@ def load_images(
 def face_png(table: SampleTable, row: int, *, size: int) -> str | None:
     """Returns one face of a table, `size` pixels wide and high, as base64 PNG; null where it cannot be read."""
     images, broken = load_images(table.take(np.array([row])), channels=3, size=size)
-    if broken:
-        return None
+    return None if broken else base64.b64encode(as_png(images[0])).decode("ascii")
+
+
+def as_png(pixels: np.ndarray, *, compress_level: int = 6) -> bytes:
+    """Returns (H, W) or (3, H, W) uint8 as a PNG file; what is grey has one channel, in a third of the bytes."""
+    if pixels.ndim == 3:
+        pixels = pixels[0] if (pixels == pixels[:1]).all() else pixels.transpose(1, 2, 0)
     file = io.BytesIO()
-    Image.fromarray(images[0].transpose(1, 2, 0)).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    Image.fromarray(pixels).save(file, "PNG", compress_level=compress_level)
+    return file.getvalue()

@@ -118,7 +118,7 @@ def test_a_picture_that_is_missing_is_a_sentence_not_a_failure(open_review, fold
 def test_no_more_pictures_are_kept_than_a_bound(open_review, monkeypatch):
     monkeypatch.setattr("mien.audit.review._PICTURES", 8)
     made, ask = [], open_review()
-    monkeypatch.setattr("mien.audit.review._png", lambda image: made.append(1) or "x")
+    monkeypatch.setattr("mien.audit.review._shown", lambda image: made.append(1) or "x")
     for _ in range(2):
         ask.get("/faces?rows=" + ",".join(map(str, range(20))))
     assert len(made) == 32  # the last eight are known, the others made again
@@ -232,7 +232,7 @@ def test_a_page_that_is_open_shows_a_face_no_more_once_it_is_forgotten(open_revi
     decide(ask, sample, "fear")
     assert cli.main(["audit", "forget", sample, "--decisions", str(tmp_path / "d.jsonl")]) == 0
     made = []
-    monkeypatch.setattr("mien.audit.review._png", lambda image: made.append(1) or "x")
+    monkeypatch.setattr("mien.audit.review._shown", lambda image: made.append(1) or "x")
     face_of(ask, 5)
     assert made, "the pictures that were kept are gone"
     assert ask.get("/faces?rows=4").json() == [] and ask.get("/face/4").status_code == 422

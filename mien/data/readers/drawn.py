@@ -1,14 +1,13 @@
 """Drawn faces with simulated annotators: the one data set on which the truth behind every vote is known."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from mien.classes import FERPLUS, FERPLUS_OTHER_ANSWERS
+from mien.data.images import as_png
 from mien.data.readers.drawing import draw
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, TableError
@@ -53,7 +52,7 @@ def read(*, faces: int = 4000, seed: int = 0, size: int = 48, annotators: int = 
     return SampleTable.from_columns(
         {
             "sample": [f"drawn_{index:05d}" for index in range(faces)],
-            "image": [_png(picture) for picture in draw(expressions, seed=seed, size=size)],
+            "image": [as_png(picture, compress_level=0) for picture in draw(expressions, seed=seed, size=size)],
             "owner_split": np.where(in_report, "PublicTest", "Training"),
             "split": np.where(in_report, "report", "train"),
             "votes": _vote(expressions @ rows, answers),
@@ -122,13 +121,6 @@ def _vote(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """Returns (N, V) counts of answers given by `shares` (N, V) and one number of `uniform` (N, annotators) each."""
     answers = _choose(shares[:, None], uniform)  # (N, annotators)
     return np.stack([(answers == place).sum(1) for place in range(shares.shape[1])], 1)
-
-
-def _png(picture: np.ndarray) -> bytes:
-    """Returns a grey picture as the bytes of a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", compress_level=0)  # noise hardly compresses, and a table does so anyway
-    return file.getvalue()
 
 
 def _check(faces: int, seed: int, annotators: int, compound_share: float) -> None:

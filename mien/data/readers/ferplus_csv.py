@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mien.classes import FERPLUS
+from mien.data.images import as_png
 from mien.data.readers.owner_splits import OWNER_SPLITS
 from mien.errors import TableError
 
@@ -62,7 +61,7 @@ def read_columns(root: Path) -> tuple[dict[str, list[Any]], int]:
         picture = _parse_pixels(where, pixels)
         values = (
             sample,
-            _png(picture),
+            as_png(picture, compress_level=0),  # a table compresses anyway
             usage,
             OWNER_SPLITS[usage.lower()],
             parse_counts(vote_where, counts),
@@ -140,9 +139,3 @@ def _parse_emotion(where: str, number: str) -> str:
             f"{where}: emotion is {number!r}. Expected a number from 0 to {len(FER2013) - 1}; copy the file again."
         )
     return FER2013[int(number)]
-
-
-def _png(picture: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", compress_level=0)  # a table compresses anyway
-    return file.getvalue()
