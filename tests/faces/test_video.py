@@ -205,7 +205,7 @@ def test_the_picture_on_a_record_s_cover_is_no_film(tmp_path: Path) -> None:
         sound = container.add_stream("aac", rate=8000)
         cover = container.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         container.mux(cover.encode(av.VideoFrame.from_ndarray(greys(1)[0], format="rgb24")))
         say(container, sound, seconds=1)
     with pytest.raises(ImageError, match="no video in it"):
