@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,6 +21,15 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that starts so is computed
 def cell(value: object) -> object:
     """Returns what a spreadsheet shows as it is: a text that it would compute gets a quote before it."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def of_cell(text: str) -> str:
+    """Returns what `cell` was given, of what a CSV file holds."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
+# So the system and torch, Pillow and CUDA say it; and Arrow, which takes integers, where it could not make one.
+_NO_MEMORY = re.compile("allocate memory|out of memory|argument type <class 'int'> for compute function")
 
 
 @contextmanager
@@ -43,24 +53,56 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def read_parquet(file: IO[bytes] | Path) -> pa.Table:
+    """Returns the columns of a Parquet file, once the checksums of their values are right and no rows are missing.
+
+    Raises:
+        ValueError: If they are not; and what Arrow raises for a file that is none.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+        columns = opened.read()
+        if len(columns) != opened.metadata.num_rows:  # Arrow goes by the counts of the row groups
+            raise ValueError(f"{len(columns):,} rows, {opened.metadata.num_rows:,} were written")
+    return columns
+
+
+def raise_want_of_memory(error: BaseException) -> None:
+    """Raises MemoryError if want of it is behind an error: what cannot be read for that reason is not damaged.
+
+    Raises:
+        MemoryError: If so.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or _NO_MEMORY.search(str(cause)):
+            raise MemoryError(str(cause)) from None
+        cause = cause.__cause__ or cause.__context__
+
+
 def seal(columns: pa.Table, about: bytes) -> pa.Table:
-    """Returns columns with what is known about them in their metadata, and its checksum; Parquet's are of values alone."""
-    return columns.replace_schema_metadata({b"mien": about, b"mien.check": _digest(about)})
+    """Returns columns with what is known about them in their metadata, and a checksum of that and of their names.
+
+    Parquet's own checksums are of values alone.
+    """
+    return columns.replace_schema_metadata({b"mien": about, b"mien.check": _digest(about, columns.column_names)})
 
 
 def check_seal(columns: pa.Table) -> None:
-    """Checks that what is known about columns is as it was sealed; what never was passes.
+    """Checks that what is known about columns is as it was sealed; what never was passes, and earlier seals without names.
 
     Raises:
         ValueError: If it is not.
     """
     metadata = columns.schema.metadata or {}
-    if b"mien.check" in metadata and metadata[b"mien.check"] != _digest(metadata.get(b"mien", b"")):
+    about = metadata.get(b"mien", b"")
+    if metadata.get(b"mien.check") not in (None, _digest(about, columns.column_names), _digest(about)):
         raise ValueError("what is known about the columns is not as it was written")
 
 
-def _digest(about: bytes) -> bytes:
-    return hashlib.sha256(about).hexdigest()[:16].encode()
+def _digest(about: bytes, names: Sequence[str] = ()) -> bytes:
+    return hashlib.sha256(about + "".join(f"\0{name}" for name in names).encode()).hexdigest()[:16].encode()
 
 
 def cache_folder() -> Path:

@@ -14,7 +14,7 @@ from mien.audit.budget import lead, together
 from mien.data.places import in_shard
 from mien.data.table import SampleTable
 from mien.errors import TableError
-from mien.files import whole_file
+from mien.files import cell, whole_file
 
 CHOICES, IMAGE = "expression", "image"  # names of the control and the object in Label Studio's configuration
 
@@ -83,7 +83,7 @@ def write_queue(queue: list[dict[str, Any]], path: Path) -> None:
             lines = csv.writer(file)
             lines.writerow(("place", "sample", "picture", "score", "annotator", "answer"))
             for entry in queue:
-                lines.writerow((entry["place"], entry["sample"], entry["picture"], entry["score"], "", ""))
+                lines.writerow((entry["place"], cell(entry["sample"]), cell(entry["picture"]), entry["score"], "", ""))
 
 
 def label_studio_config(classes: tuple[str, ...]) -> str:

@@ -24,7 +24,8 @@ from mien.cli import (  # noqa: F401 - they fill the app
 from mien.cli.app import app
 from mien.errors import MienError, RecipeError
 
-_NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive")  # so torch, CUDA and oneDNN say it
+# So torch, CUDA, oneDNN and Python say it.
+_NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive", "can't start new thread")
 
 
 def main(tokens: list[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from mien.data.places import beneath, read_picture
 from mien.data.table import SampleTable
 from mien.errors import ImageError
+from mien.files import raise_want_of_memory
 
 MAX_PIXELS = 89_000_000  # larger pictures are refused before they are decoded; not stated; ours: Pillow warns from there on
 # Of Pillow's formats those in which photos come; none of them starts another program, as PostScript does.
@@ -87,6 +88,7 @@ def open_upright(picture: Picture, *, channels: int, name: str | None = None) ->
     except UnidentifiedImageError:
         raise ImageError(f"{name}: not a picture in any format that is read here. Save it as JPEG or PNG.") from None
     except Exception as error:  # Pillow's plug-ins raise whatever their format's parser met
+        raise_want_of_memory(error)
         raise ImageError(f"{name}: not a readable picture ({type(error).__name__}: {error}). Remove or replace it.") from None
 
 

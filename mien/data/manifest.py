@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mien.files import whole_file
 
 NAME, TABLE = "manifest.json", "table.parquet"
 FORMAT_VERSION = 1
+_FILE = re.compile(r"images-[0-9]{5,9}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class Shard:
     size: int
     blake2b: str
     missing: tuple[tuple[int, str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = (self.first, self.pictures, self.size)
+        if not _FILE.fullmatch(self.file) or any(type(number) is not int or number < 0 for number in numbers):
+            raise ValueError(f"{self.file}: {numbers}")
+        if any(len(one) != 3 for one in self.missing):
+            raise ValueError(f"{self.file}: {self.missing}")
 
     def is_whole(self, folder: Path) -> bool:
         """Returns whether the file is there with these very bytes."""
@@ -61,8 +70,9 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Writes the manifest into its folder, whole or not at all."""
+        about = {"version": FORMAT_VERSION, **asdict(self)}
         with whole_file(folder / NAME) as partial:
-            partial.write_text(json.dumps({"version": FORMAT_VERSION, **asdict(self)}, indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps({**about, "check": _checksum(about)}, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -74,13 +84,15 @@ class Manifest:
         try:
             with open_file(folder / NAME) as file:
                 about: dict[str, Any] = json.loads(file.read())
+            if about.pop("check", None) not in (None, _checksum(about)):  # not all have one
+                raise ValueError
             if about.pop("version") > FORMAT_VERSION:
                 raise TableError(f"{folder}: packed by a newer mien. Upgrade mien.")
             shards = tuple(Shard(**{**shard, "missing": tuple(map(tuple, shard["missing"]))}) for shard in about.pop("shards"))
             return cls(**about, shards=shards)
         except FileNotFoundError:
             raise TableError(f"table {folder}: a folder without {NAME}. Expected one that mien data pack made.") from None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise TableError(f"table {folder}: {NAME} is damaged. Copy it again, or pack the table again.") from None
 
     def require_whole(self, folder: Path) -> None:
@@ -106,6 +118,11 @@ class Manifest:
 def is_packed(path: Path) -> bool:
     """Returns whether a path is a folder of packed pictures, complete or not."""
     return path.suffix != ".parquet" and exists(path / NAME)
+
+
+def _checksum(about: dict[str, Any]) -> str:
+    """Returns a checksum of a manifest by its values, whatever the form of the text."""
+    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def digest(path: Path) -> str:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from mien.data.manifest import TABLE, Manifest, is_packed
 from mien.data.places import absolute, beneath, exists, open_file
 from mien.errors import TableError
-from mien.files import check_seal, seal, whole_file
+from mien.files import check_seal, raise_want_of_memory, read_parquet, seal, whole_file
 
 SPLITS = ("train", "select", "calibrate", "report", "test")
 FORMAT_VERSION = 1
@@ -169,8 +169,9 @@ class SampleTable:
             raise TableError(f"table {path}: no such file. Make one with: mien data import …")
         try:
             with open_file(path) as file:
-                columns = pq.read_table(file, page_checksum_verification=True)
-        except (pa.ArrowInvalid, OSError) as error:
+                columns = read_parquet(file)
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise_want_of_memory(error)
             raise TableError(
                 f"table {path}: not a Parquet file ({str(error).splitlines()[0]}). Expected a table made by mien data import."
             ) from None
@@ -198,6 +199,7 @@ class SampleTable:
         except TableError as error:
             raise TableError(f"table {path}: {error}") from None
         except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise_want_of_memory(error)
             raise TableError(
                 f"table {path}: damaged, or not written by mien ({str(error).splitlines()[0]}). Copy or make it again."
             ) from None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mien.errors import RunError, WeightsError
-from mien.files import whole_file
+from mien.files import raise_want_of_memory, whole_file
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -43,4 +43,5 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError:
         raise WeightsError(f"checkpoint {path}: no such file. Resume a run that has made one, or start it anew.") from None
     except Exception as error:  # a damaged file fails in whatever way its bytes ask for
+        raise_want_of_memory(error)
         raise WeightsError(f"checkpoint {path}: cannot be read ({type(error).__name__}). Start the run anew.") from None

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mien.data.work import shard_files
 from mien.errors import TableError
-from mien.files import check_seal, seal, whole_file
+from mien.files import check_seal, raise_want_of_memory, read_parquet, seal, whole_file
 
 if TYPE_CHECKING:
     import pandas
@@ -28,6 +28,7 @@ SUM_TOLERANCE = 0.01
 # What a file raises that another program wrote, or whose bytes were changed.
 _DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, RecursionError)
 
+_TEXTS = {"sample", "path", "status", "problem", "label", "label_set"}
 TINY = 24  # pixels; not stated; ours: half the side that the smallest model sees
 
 # What there is one of for each face.
@@ -233,16 +234,19 @@ class Predictions:
         if not path.is_file():
             raise TableError(f"predictions {path}: no such file. Make them with: mien predict …")
         try:
-            return cls._from_stored(pq.read_table(path, page_checksum_verification=True))
+            return cls._from_stored(read_parquet(path))
         except TableError as error:
             raise TableError(f"predictions {path}: {error}") from None
-        except _DAMAGE:
+        except _DAMAGE as error:
+            raise_want_of_memory(error)
             raise TableError(f"predictions {path}: not a file of predictions. Make one with: mien predict …") from None
 
     @classmethod
     def _from_stored(cls, table: pa.Table) -> Predictions:
         """Returns what `to_stored` made a table of."""
         check_seal(table)
+        if bare := [one.name for one in table.schema if one.name in _TEXTS and "binary" in str(one.type)]:
+            raise ValueError(f"{bare[0]} is not text")  # types have no checksum, and no status is equal to bytes
         about = json.loads((table.schema.metadata or {})[b"mien"])
         classes = tuple(about["classes"])
         with np.errstate(over="ignore"):  # what is no probability is refused below

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.audit.export import export
-from mien.audit.queue import label_studio_config
+from mien.audit.queue import label_studio_config, write_queue
 from mien.candidates.describe import describe
 from mien.candidates.page import write_page as write_candidates
 from mien.data.readers import drawn
+from mien.data.readers.row_files import read_rows
 from mien.data.sheet import write_sheet
 from mien.data.table import SampleTable
 from mien.evaluate import evaluate, write_page
@@ -117,3 +118,13 @@ def test_what_an_audit_exports_holds_no_formula(tmp_path: Path, kind: str) -> No
     with (tmp_path / "a.csv").open(newline="") as file:
         _, row = csv.reader(file)
     assert f"'{FORMULA}" in row and "'@calm" in row and "'\tglad" in row and "-0.5" in row
+
+
+def test_a_queue_holds_no_formula_and_comes_back_with_the_same_names(tmp_path: Path) -> None:
+    entry = {"place": 1, "sample": FORMULA, "picture": "-1+1.png", "score": -0.5}
+    write_queue([entry], tmp_path / "q.csv")
+    with (tmp_path / "q.csv").open(newline="") as file:
+        _, row = csv.reader(file)
+    assert row[1:4] == [f"'{FORMULA}", "'-1+1.png", "-0.5"]
+    _, ((_, cells),), _ = read_rows(tmp_path / "q.csv")
+    assert (cells["sample"], cells["picture"]) == (FORMULA, "-1+1.png")

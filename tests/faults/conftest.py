@@ -76,7 +76,7 @@ def undisturbed(worker: object, start: Callable) -> Callable[[str], tuple]:
 
     @cache
     def find(name: str) -> tuple:
-        work = {"train": works.TRAIN, "export": works.EXPORT, "compare": works.COMPARE, "predict": works.PREDICT}[name]
+        work = works.WORKS[name]
         folder = start()
         outcome = works.do(worker, work, folder)
         assert outcome.code == 0, outcome.said

@@ -64,6 +64,20 @@ def predictions(path: Path) -> Any:
     return one.to_arrow().to_pydict() | {"probs": one.probs.tobytes(), "about": (one.classes, one.model, one.recipe)}
 
 
+def packed(path: Path) -> Any:
+    """Returns what is known of the folder of packed pictures that a file is in, and the pictures."""
+    from mien.data import places
+    from mien.data.images import MAX_BYTES
+    from mien.data.manifest import Manifest
+    from mien.data.table import SampleTable
+
+    places._starts.cache_clear()  # by the time of the last change, which is the same for two that follow close
+    places._group.cache_clear()
+    one = SampleTable.read(path.parent)
+    pictures = [places.read_picture(one.image_path(row), MAX_BYTES) for row in range(len(one))]
+    return Manifest.read(path.parent), pictures
+
+
 def checkpoint(path: Path) -> Any:
     """Returns all that a checkpoint holds."""
     from mien.learn import checkpoint
@@ -105,6 +119,8 @@ def run(path: Path) -> Any:
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "faces.parquet": table,
+    "packed/images-00000.parquet": packed,
+    "packed/manifest.json": packed,
     "run/predictions/select.parquet": predictions,
     "run/checkpoints/last.pt": checkpoint,
     "run/model/model.safetensors": model,

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mien.candidates.answers import read_answers
+from mien.data.manifest import Manifest
 from mien.data.readers import affectnet, drawn, ferplus, folder, label_list, rafdb, table_file
 from mien.data.table import SampleTable
-from mien.errors import MienError
+from mien.errors import MienError, TableError
 from mien.evaluate.choice import read_metrics
 from mien.learn.suite import Suite
 from mien.predict.model_folder import ModelConfig, read_config
@@ -26,7 +27,8 @@ from mien.predict.predictions import Predictions
 from mien.recipe import Recipe
 
 INPUTS = int(os.environ.get("MIEN_FUZZ", "300"))  # in all; `make fuzz` gives more
-GROWTH = 200 << 20  # bytes by which a process may grow while it reads what it read before
+# Bytes by which a process may grow while it reads what it read before: of each input Hypothesis remembers some kilobytes.
+GROWTH = (200 << 20) + 2048 * INPUTS
 MODEL = ModelConfig({"encoder": "none"}, ("calm", "glad"), 4, 1, temperature=2.0, level=0.9, threshold=0.3)
 
 # What has broken readers of text before.
@@ -139,6 +141,9 @@ def layouts() -> dict[str, Layout]:
     given = b"sample,annotator,answer,seconds\na,x,neutral,1.5\na,y,fear,2\nb,x,anger,\n"
     studio = [{"data": {"sample": "a"}, "annotations": [{"completed_by": 1, "result": [{"value": {"choices": ["fear"]}}]}]}]
     metrics = "".join(f'{{"step": {n}, "epoch": {n}, "name": "train/loss", "value": 0.5}}\n' for n in range(2))
+    shards = [{"file": f"images-{n:05}.parquet", "first": n, "pictures": 1, "size": 2, "blake2b": "c0"} for n in range(2)]
+    shards[1]["missing"] = [[0, "b.png", "No such file"]]
+    manifest = {"version": 1, "of": "c0", "pictures": 2, "complete": True, "shards": [{"missing": [], **one} for one in shards]}
     classes = {"classes": ("calm", "glad")}
     table = drawn.read(faces=8)
     return {
@@ -167,6 +172,11 @@ def layouts() -> dict[str, Layout]:
         "label studio": Layout(
             {"a.json": json.dumps(studio).encode()}, ["a.json"], lambda root: read_answers(root / "a.json", key="k" * 16)
         ),
+        "manifest": Layout(
+            {"manifest.json": json.dumps(manifest).encode(), **{one["file"]: b"ab" for one in shards}},
+            ["manifest.json"],
+            lambda root: Manifest.read(root).require_whole(root),
+        ),
         "metrics": Layout(
             {"metrics.jsonl": metrics.encode()}, ["metrics.jsonl"], lambda root: read_metrics(root / "metrics.jsonl")
         ),
@@ -179,7 +189,7 @@ LAYOUTS = layouts()
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@inputs(0.036)
+@inputs(0.0336)
 @given(data=st.data())
 def test_spoiled_files_of_text_give_a_table_or_one_sentence(tmp_path: Path, name: str, data: st.DataObject) -> None:
     layout = LAYOUTS[name]
@@ -193,6 +203,23 @@ def test_spoiled_files_of_text_give_a_table_or_one_sentence(tmp_path: Path, name
         answers_or_refuses(lambda: layout.read(tmp_path))
     finally:
         (tmp_path / path).write_bytes(layout.files[path])
+
+
+LABELS = {
+    "label list": ("list.txt", b".png ", b"3"),
+    "csv": ("t.csv", b"a.png,", b"calm"),
+    "ferplus, two lists": ("fer2013.csv", b"\n", b"3"),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_label_of_thousands_of_digits_is_refused(tmp_path: Path, name: str) -> None:
+    layout, (file, before, label) = LAYOUTS[name], LABELS[name]
+    for path, content in layout.files.items():
+        (tmp_path / path).write_bytes(content)
+    (tmp_path / file).write_bytes(layout.files[file].replace(before + label, before + b"9" * 5000))
+    with pytest.raises(TableError, match=r"line \d"):
+        layout.read(tmp_path)
 
 
 @inputs(0.026)

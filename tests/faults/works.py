@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
+from mien.data.manifest import Manifest, is_packed
+from mien.data.table import SampleTable
 from mien.learn import checkpoint
 from mien.predict.model_folder import check_file, read_config
 from mien.predict.predictions import Predictions
@@ -42,9 +44,22 @@ def predict_again(folder: Path) -> list[object] | None:
     return ["predict", folder / "faces.parquet", "--split", "train", "--out", "p.parquet", *how]
 
 
-TRAIN, COMPARE = Work(train_again), Work(compare_again)
-EXPORT = Work(train_again, {})  # with its ONNX, which takes seconds
-PREDICT = Work(predict_again, {"patches": {"mien.predict.parts:PART": 8}})
+def pack_again(folder: Path) -> list[object] | None:
+    packed = folder / "packed"
+    if is_packed(packed) and Manifest.read(packed).complete:
+        return None
+    how = ["--resume"] if packed.exists() else []
+    return ["data", "pack", folder / "faces.parquet", "--out", "packed", "--rows", 7, *how]
+
+
+TRAIN, PACK = Work(train_again), Work(pack_again, {"patches": {"mien.data.pack:_GROUP": 3}})
+WORKS = {
+    "train": TRAIN,
+    "export": Work(train_again, {}),  # with its ONNX, which takes seconds
+    "compare": Work(compare_again),
+    "predict": Work(predict_again, {"patches": {"mien.predict.parts:PART": 8}}),
+    "pack": PACK,
+}
 
 
 def check_whole(folder: Path) -> None:
@@ -59,6 +74,11 @@ def check_whole(folder: Path) -> None:
     for path in folder.rglob("config.json"):
         for name in read_config(path.parent).files or {}:
             check_file(path.parent, read_config(path.parent), name)
+    for path in folder.rglob("manifest.json"):
+        manifest = Manifest.read(path.parent)
+        assert all(shard.is_whole(path.parent) for shard in manifest.shards), path
+        if manifest.complete:
+            SampleTable.read(path.parent)
 
 
 def what_is_left(folder: Path) -> dict[str, object]:

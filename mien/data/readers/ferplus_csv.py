@@ -134,7 +134,7 @@ def _parse_pixels(where: str, text: str) -> np.ndarray:
 
 def _parse_emotion(where: str, number: str) -> str:
     """Returns the name of FER2013's own label."""
-    if not (number.isdecimal() and int(number) < len(FER2013)):
+    if not (number.isdecimal() and len(number) < 9 and int(number) < len(FER2013)):  # int refuses thousands of digits
         raise TableError(
             f"{where}: emotion is {number!r}. Expected a number from 0 to {len(FER2013) - 1}; copy the file again."
         )

@@ -76,7 +76,7 @@ def _read_list(path: Path, num_classes: int) -> dict[str, int]:
             continue
         name = PurePosixPath(words[0])
         label = name.parent.name if len(name.parts) > 1 else words[1] if len(words) == 2 else ""
-        if not (label.isdecimal() and int(label) < num_classes):
+        if not (label.isdecimal() and len(label) < 9 and int(label) < num_classes):  # int refuses thousands of digits
             raise TableError(
                 f"list {path}, line {number}: {line[:60]!r} has no label from 0 to {num_classes - 1}. Expected {_ROWS}."
             )

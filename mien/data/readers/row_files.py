@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mien.errors import TableError
+from mien.files import of_cell
 
 Row = tuple[str, dict[str, Any] | TableError]  # where it stands, and its cells or why it has none
 
@@ -53,7 +54,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[Row], None]:
         names = [name.strip() for name in next(lines, [])]
         for cells in lines:
             if len(cells) == len(names):
-                rows.append((f"line {lines.line_num}", dict(zip(names, cells, strict=True))))
+                rows.append((f"line {lines.line_num}", dict(zip(names, map(of_cell, cells), strict=True))))
             elif cells:
                 wrong = TableError(
                     f"{len(cells)} cells. Expected {len(names)}, as in the header; quote cells that hold commas."

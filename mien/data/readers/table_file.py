@@ -233,7 +233,7 @@ def _read_label(form: _Form, name: str, value: Any) -> str | None:
     label = _text(value)
     if label is None or label in form.classes:
         return label
-    if label.isdecimal() and int(label) < len(form.classes):
+    if label.isdecimal() and len(label) < 9 and int(label) < len(form.classes):  # int refuses thousands of digits
         return form.classes[int(label)]
     expected = f"Expected one of: {', '.join(form.classes)}, or a number from 0 to {len(form.classes) - 1}."
     raise TableError(f"{name} is {label!r}. {expected}")
