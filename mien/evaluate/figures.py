@@ -146,7 +146,7 @@ def ranks(path: Path, title: str, by: str, found: AverageRanks) -> None:
     plot.set_yticks(places, list(found.ranks), fontsize=8)
     plot.invert_yaxis()
     plot.set_xlabel(
-        f"average rank by {by} in {found.num_blocks} blocks of faces; distance that counts: {found.distance:.1f}", fontsize=8
+        f"average rank by {by} in {found.num_blocks} blocks of faces\ndistance that counts: {found.distance:.1f}", fontsize=8
     )
     _save(figure, path)
 
