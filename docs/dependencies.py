@@ -15,10 +15,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = ("train", "tabular", "serve", "video", "hub", "scale")  # the others are asked for by name, or are for developers
-UNTESTED = (
-    "torch",
-    "torchvision",
-)  # Linux gets gigabytes of CUDA with the lowest from PyPI: tried apart, see docs/reproduce.md
+UNTESTED = ("torch", "torchvision")  # of the lowest PyPI has gigabytes of CUDA for Linux: tried apart
 CLASSIFIER = "License :: OSI Approved :: "
 
 

@@ -15,6 +15,7 @@ import torch
 
 from mien.data.images import load_images
 from mien.data.table import SampleTable
+from mien.data.work import share
 from mien.errors import ImageError
 from mien.learn.gather import gather_rows
 from mien.learn.trainer import EvaluationFaces
@@ -71,13 +72,13 @@ class Decoder:
         shape = (len(table), channels, size, size)
         shared = math.prod(shape) * self.processes > self.recipe.train.memory_gb * 1e9
         images = self._in_a_file(shape, part) if shared else np.zeros(shape, np.uint8)
-        place, count = (self.fabric.local_rank, self.processes) if shared else (0, 1)
-        mine = np.arange(len(table) * place // count, len(table) * (place + 1) // count)
-        own = table if count == 1 else table.take(mine)
+        several = shared and self.processes > 1
+        mine = share(f"{self.fabric.local_rank + 1}/{self.processes}" if several else None, len(table))
+        own = table.take(np.arange(mine.start, mine.stop)) if several else table
         with Progress(len(own), f"decode {part}", "face") as line:
-            into = images[mine[0] : mine[-1] + 1] if len(mine) else images[:0]
+            into = images[mine.start : mine.stop]
             _, broken = load_images(own, channels=channels, size=size, into=into, done=line.update)
-        if count > 1:
+        if several:
             broken = _of_all(broken, self.fabric.device)
         for reason in list(broken.values())[:20]:
             say(f"skipped {reason}")
