@@ -28,8 +28,11 @@ def of_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
-# So the system and torch, Pillow and CUDA say it; and Arrow, which takes integers, where it could not make one.
-_NO_MEMORY = re.compile("allocate memory|out of memory|argument type <class 'int'> for compute function")
+# So the system and torch, Pillow and CUDA say it, C++, oneDNN, Python; and Arrow, which takes integers, where it made none.
+_NO_MEMORY = re.compile(
+    "allocate memory|out of memory|bad_alloc|could not create a primitive|can't start new thread"
+    "|argument type <class 'int'> for compute function"
+)
 
 
 @contextmanager
@@ -76,9 +79,14 @@ def raise_want_of_memory(error: BaseException) -> None:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or _NO_MEMORY.search(str(cause)):
+        if wants_memory(cause):
             raise MemoryError(str(cause)) from None
         cause = cause.__cause__ or cause.__context__
+
+
+def wants_memory(error: BaseException) -> bool:
+    """Returns whether an error says that there is not enough memory."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
 def seal(columns: pa.Table, about: bytes) -> pa.Table:

@@ -23,9 +23,7 @@ from mien.cli import (  # noqa: F401 - they fill the app
 )
 from mien.cli.app import app
 from mien.errors import MienError, RecipeError
-
-# So torch, CUDA, oneDNN and Python say it.
-_NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive", "can't start new thread")
+from mien.files import wants_memory
 
 
 def main(tokens: list[str] | None = None) -> int:
@@ -55,10 +53,10 @@ def main(tokens: list[str] | None = None) -> int:
     except OSError as error:
         print(f"mien: {_of_system(error)}", file=sys.stderr)
         return 1
-    except (MemoryError, RuntimeError) as error:
-        reason = (str(error).splitlines() or ["no more is given"])[0]
-        if not isinstance(error, MemoryError) and not any(words in reason for words in _NO_MEMORY):
+    except Exception as error:
+        if not wants_memory(error):
             raise
+        reason = (str(error).splitlines() or ["no more is given"])[0]
         print(f"mien: there is not enough memory ({reason}). Give the process more, or ask for less at once.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

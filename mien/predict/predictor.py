@@ -12,6 +12,7 @@ import numpy as np
 from mien.data.images import Picture, decode, load_images
 from mien.data.table import SampleTable
 from mien.errors import ImageError, WeightsError
+from mien.files import raise_want_of_memory
 from mien.predict.hub import resolve_model
 from mien.predict.label_sets import label_sets, softmax
 from mien.predict.model_folder import ModelConfig, check_file, read_config
@@ -89,6 +90,7 @@ class Predictor:
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # ONNX Runtime has a class of its own for each of its codes
+            raise_want_of_memory(error)
             reason = str(error).splitlines()[0]
             raise WeightsError(f"model {folder}: model.onnx cannot be opened ({reason}). Copy the folder again.") from None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import onnxruntime
 import pyarrow as pa
 import pytest
 import torch
@@ -19,7 +20,7 @@ from mien import cli
 from mien.data import images, table
 from mien.data.readers import drawn
 from mien.learn import checkpoint
-from mien.predict import predictions
+from mien.predict import predictions, predictor
 
 from . import harness, works
 
@@ -75,6 +76,7 @@ def test_work_short_of_memory_leaves_nothing_half_done(starved: Callable, name: 
         MemoryError("no"),
         RuntimeError("can't allocate memory: no\nat alloc_cpu.cpp"),
         RuntimeError("can't start new thread"),
+        Exception("[ONNXRuntimeError] : 1 : FAIL : std::bad_alloc"),
     ],
 )
 def test_want_of_memory_is_one_sentence(
@@ -127,6 +129,15 @@ def test_a_checkpoint_that_found_no_memory_is_not_taken_for_a_damaged_one(
     monkeypatch.setattr(torch, "load", take_too_much)
     with pytest.raises(MemoryError, match="allocate"):
         checkpoint.load(tmp_path / "last.pt")
+
+
+def test_a_model_that_found_no_memory_is_not_taken_for_a_damaged_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take_too_much(*given: object, **how: object) -> None:
+        raise Exception("[ONNXRuntimeError] : 1 : FAIL : Load model from model.onnx failed:std::bad_alloc")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", take_too_much)
+    with pytest.raises(MemoryError, match="bad_alloc"):
+        predictor.Predictor.load("mien/weights")
 
 
 @pytest.fixture

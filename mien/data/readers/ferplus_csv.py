@@ -13,6 +13,7 @@ import numpy as np
 from mien.classes import FERPLUS
 from mien.data.images import as_png
 from mien.data.readers.owner_splits import OWNER_SPLITS
+from mien.data.readers.row_files import place_of
 from mien.errors import TableError
 
 PIXELS, VOTES = "fer2013.csv", "fer2013new.csv"
@@ -134,8 +135,9 @@ def _parse_pixels(where: str, text: str) -> np.ndarray:
 
 def _parse_emotion(where: str, number: str) -> str:
     """Returns the name of FER2013's own label."""
-    if not (number.isdecimal() and len(number) < 9 and int(number) < len(FER2013)):  # int refuses thousands of digits
+    place = place_of(number, len(FER2013))
+    if place is None:
         raise TableError(
             f"{where}: emotion is {number!r}. Expected a number from 0 to {len(FER2013) - 1}; copy the file again."
         )
-    return FER2013[int(number)]
+    return FER2013[place]

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from mien.data.readers.row_files import place_of
 from mien.data.rules import count_by, owner_splits
 from mien.data.table import SampleTable
 from mien.errors import TableError
@@ -76,11 +77,12 @@ def _read_list(path: Path, num_classes: int) -> dict[str, int]:
             continue
         name = PurePosixPath(words[0])
         label = name.parent.name if len(name.parts) > 1 else words[1] if len(words) == 2 else ""
-        if not (label.isdecimal() and len(label) < 9 and int(label) < num_classes):  # int refuses thousands of digits
+        place = place_of(label, num_classes)
+        if place is None:
             raise TableError(
                 f"list {path}, line {number}: {line[:60]!r} has no label from 0 to {num_classes - 1}. Expected {_ROWS}."
             )
-        if listed.setdefault(name.stem, int(label)) != int(label):
+        if listed.setdefault(name.stem, place) != place:
             raise TableError(f"list {path}, line {number}: {name.stem} stands there with another label too. Keep one.")
     if not listed:
         raise TableError(f"list {path}: no rows. Expected {_ROWS}.")

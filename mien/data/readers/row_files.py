@@ -88,6 +88,13 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Row], pa.Table]:
     return table.column_names, [(f"row {number}", cells) for number, cells in enumerate(table.to_pylist())], table
 
 
+def place_of(text: str, num_classes: int) -> int | None:
+    """Returns the number that a text names, 0…K - 1, or nothing where it names none."""
+    # int refuses thousands of digits
+    place = int(text) if text.isdecimal() and len(text) < 9 else num_classes
+    return place if place < num_classes else None
+
+
 def column_of(path: Path, name: str, rows: list[Row]) -> pa.Array:
     """Returns one column of the rows as the file holds it, null where a row lacks it.
 

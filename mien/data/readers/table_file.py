@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.data.readers.owner_splits import OWNER_SPLITS, cut
-from mien.data.readers.row_files import Row, column_of, read_rows
+from mien.data.readers.row_files import Row, column_of, place_of, read_rows
 from mien.data.rules import apply_rule
 from mien.data.table import SPLITS, SampleTable
 from mien.errors import TableError, did_you_mean
@@ -233,8 +233,9 @@ def _read_label(form: _Form, name: str, value: Any) -> str | None:
     label = _text(value)
     if label is None or label in form.classes:
         return label
-    if label.isdecimal() and len(label) < 9 and int(label) < len(form.classes):  # int refuses thousands of digits
-        return form.classes[int(label)]
+    place = place_of(label, len(form.classes))
+    if place is not None:
+        return form.classes[place]
     expected = f"Expected one of: {', '.join(form.classes)}, or a number from 0 to {len(form.classes) - 1}."
     raise TableError(f"{name} is {label!r}. {expected}")
 
