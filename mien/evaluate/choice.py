@@ -25,8 +25,10 @@ _RULES = {
 def read_metrics(path: Path) -> dict[str, np.ndarray]:
     """Returns each number of a run's metrics.jsonl as (epochs,), in the order of the epochs.
 
+    A part of a loss may begin after some epochs; it is NaN before.
+
     Raises:
-        TableError: If a line is no number of an epoch, or a number is missing in some epoch.
+        TableError: If a line is no number of an epoch, or another number is missing in some epoch.
     """
     found: dict[str, dict[int, float]] = {}
     for place, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
@@ -37,9 +39,9 @@ def read_metrics(path: Path) -> dict[str, np.ndarray]:
             raise TableError(f"metrics {path}, line {place}: {line[:60]!r}. Expected a number with name and epoch.") from None
     epochs = sorted({epoch for values in found.values() for epoch in values})
     for name, values in found.items():
-        if sorted(values) != epochs:
+        if not name.startswith("train/") and sorted(values) != epochs:
             raise TableError(f"metrics {path}: {name} is there in {len(values)} of {len(epochs)} epochs. Train the run anew.")
-    return {name: np.array([values[epoch] for epoch in epochs]) for name, values in found.items()}
+    return {name: np.array([values.get(epoch, np.nan) for epoch in epochs]) for name, values in found.items()}
 
 
 def choice_table(title: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> TextTable:

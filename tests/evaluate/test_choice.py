@@ -67,6 +67,13 @@ def test_a_damaged_line_is_named(tmp_path, text):
         read_metrics(path)
 
 
+def test_a_part_of_a_loss_may_begin_after_the_first_epoch(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [{"epoch": epoch, "name": "train/loss", "value": 1} for epoch in range(2)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"epoch": 1, "name": "train/late", "value": 2}]))
+    np.testing.assert_array_equal(read_metrics(path)["train/late"], [np.nan, 2])
+
+
 def test_an_epoch_without_one_of_the_numbers_is_refused(tmp_path):
     path = tmp_path / "metrics.jsonl"
     lines = [
