@@ -147,12 +147,14 @@ def place_votes(probs: np.ndarray, asked: np.ndarray, amount: float, random: np.
     budget = round(min(amount, most) * faces)
     num = np.zeros(faces, int)
     num[random.permutation(faces)[: max(1, budget // 10)]] = 1
-    for step in range(ROUNDS):
+    step = 0
+    while (left := budget - int(num.sum())) > 0:  # more rounds where one vote a face and round cannot spend it
         doubt = lead(together(probs, _count(asked, probs.shape[1], num)))
         doubt[num >= most] = np.inf
-        now = min((budget - int(num.sum())) // (ROUNDS - step), int((num < most).sum()))
+        now = min(left // max(ROUNDS - step, 1), int((num < most).sum()))
         if now > 0:
             num[np.argpartition(doubt, now - 1)[:now]] += 1
+        step += 1
     return num
 
 

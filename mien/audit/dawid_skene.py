@@ -76,6 +76,7 @@ def dawid_skene(
     soft = None if model is None else np.nan_to_num(model)
     if soft is not None:
         probs = _rows(probs * first.sum(1, keepdims=True) + soft + 1e-12)
+    heard = first.any(1) if soft is None else first.any(1) | soft.any(1)  # (N,) faces of which anything was said
     for _ in range(rounds):
         counts = np.stack(
             [np.bincount(cells, weights=probs[faces, k], minlength=num_annotators * num_answers) for k in range(num_classes)]
@@ -83,7 +84,7 @@ def dawid_skene(
         counts = counts.reshape(num_classes, num_annotators, num_answers).transpose(1, 0, 2)  # (A, K, V)
         together = _rows(counts.sum(0) + 1e-9)
         confusions = _rows(counts + pseudo * together + 1e-12)
-        shares = probs.mean(0)
+        shares = probs[heard].mean(0)
         logits = np.tile(np.log(shares + 1e-300), (num_faces, 1))
         np.add.at(logits, faces, np.log(confusions)[annotators, :, answers])
         own = None

@@ -34,7 +34,7 @@ def audit(
     """Returns one row a predicted face: sample, label, `score` (the combined one), `suggested` and all scores that there are.
 
     - `score`, `self_confidence`, `margin`, `confident_learning`: the label against the model;
-    - `votes_likelihood`, `face`, `vote_agreement`: of the votes; with votes, `score` counts them in the label's place;
+    - `votes_likelihood`, `face`, `vote_agreement`: of the votes; of faces with some, `score` counts them in the label's place;
     - `inside_candidates`: where the table has candidate sets;
     - `settled`, `seeds_agree`: from the label weights of runs (two or more for the second);
     - `sharpness`, `lightness`, `twins_agree`: from the pixels.
@@ -56,7 +56,9 @@ def audit(
     table, probs = beside(table, predictions)
     votes = table.class_votes
     labels = table.labels(label) if label in table or votes is None else most_votes(votes, len(table.classes))
-    given = np.eye(len(table.classes))[labels] * (labels >= 0)[:, None] if votes is None else votes
+    given = np.eye(len(table.classes))[labels] * (labels >= 0)[:, None]
+    if votes is not None and (every := table.votes) is not None:
+        given = np.where(every.any(1, keepdims=True), votes, given)
     belief = believe(probs, given)
     posterior, calibrated = belief.posterior(probs, given), belief.calibrated(probs)
     found = {
@@ -65,7 +67,7 @@ def audit(
         "margin": scores.margin(probs, labels),
         "confident_learning": scores.confident_learning(probs, labels),
     }
-    if votes is not None and (every := table.votes) is not None:
+    if votes is not None and every is not None:
         found["votes_likelihood"] = scores.votes_likelihood(calibrated, votes)
         found["face"] = scores.face(every, len(table.classes))
         found["vote_agreement"] = pair_agreement(every)

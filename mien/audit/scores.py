@@ -112,13 +112,16 @@ def inside_candidates(probs: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 def settled(weights: Sequence[np.ndarray]) -> np.ndarray:
     """Returns (N,) in [0, 1]: the share of the epochs since which one class leads, times its lead at the end.
 
+    Where several have most weight, as at the start of a training, none leads.
+
     Args:
         weights: (N, K) label weights of each epoch, first epoch first.
     """
     last = weights[-1]
     leader, since = last.argmax(1), np.zeros(len(last), int)
     for epoch, each in enumerate(weights, 1):
-        since[each.argmax(1) != leader] = epoch  # the last epoch in which another class led
+        tied = (each == each.max(1, keepdims=True)).sum(1) > 1
+        since[(each.argmax(1) != leader) | tied] = epoch  # the last epoch in which another class led, or none
     two = np.sort(last, 1)[:, -2:]
     return np.asarray((1 - since / len(weights)) * (two[:, 1] - two[:, 0]))
 

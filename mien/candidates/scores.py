@@ -68,6 +68,8 @@ def _of_label(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _lower_of_two(values: np.ndarray) -> np.ndarray:
     """Returns (N,) the posterior of the lower of two normal distributions fitted by expectation and maximisation."""
     low, high = np.quantile(values, (0.1, 0.9))
+    if high <= low:  # most losses are equal, such as 0 where a model is certain
+        low, high = values.min(), values.max()
     if high <= low:
         return np.full(len(values), 0.5)
     mean, share = np.array([low, high]), np.array([0.5, 0.5])

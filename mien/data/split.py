@@ -17,8 +17,8 @@ def split(
     """Returns the table with some rows of `train` moved to `select`, `calibrate` and `report`.
 
     Each label is cut in proportion (rows without a label are a stratum of their own), to within one row. What is chosen
-    depends on the seed and the ids alone, so the order of the rows does not matter. Rows of one `group` stay together;
-    a group is counted under its most frequent label.
+    depends on the seed and the ids alone, so the order of the rows does not matter. Rows of one `group` stay together, and so
+    do faces without a group that are in one picture; a group is counted under its most frequent label.
 
     Args:
         table: A table whose training rows have split "train".
@@ -87,13 +87,20 @@ def folds(table: SampleTable, num: int, *, seed: int = 0) -> np.ndarray:
 
 
 def _strata(table: SampleTable, train: np.ndarray) -> dict[int, list[tuple[str, list[int]]]]:
-    """Returns per label position (-1: none) its units: a group or a lone sample, with its rows."""
+    """Returns per label position (-1: none) its units: a group, a picture of several faces or a lone sample, with its rows."""
     labels = table.labels() if "label" in table else np.full(len(table), -1)
     groups = table.values("group") if "group" in table else np.full(len(table), None, object)
-    samples = table.values("sample")
+    paths = table.values("path") if "path" in table else np.full(len(table), None, object)
+    samples, faces = table.values("sample"), Counter(paths[train])
     units: dict[str, list[int]] = defaultdict(list)
     for row in train:
-        units[f"group {groups[row]}" if groups[row] is not None else f"sample {samples[row]}"].append(row)
+        if groups[row] is not None:
+            name = f"group {groups[row]}"
+        elif paths[row] is not None and faces[paths[row]] > 1:
+            name = f"path {paths[row]}"
+        else:
+            name = f"sample {samples[row]}"
+        units[name].append(row)
     strata: dict[int, list[tuple[str, list[int]]]] = defaultdict(list)
     for name, rows in units.items():
         counts = Counter(int(label) for label in labels[rows])

@@ -128,7 +128,7 @@ class SampleTable:
         names = list(columns["sample"]) if columns is not None else list(dict.fromkeys(sample))
         row_of = {name: row for row, name in enumerate(names)}
         place_of = {name: place for place, name in enumerate(vote_names)}
-        votes = np.zeros((len(names), len(vote_names)), np.int16)
+        votes = np.zeros((len(names), len(vote_names)), int)
         seen = set()
         for row, (one, who, what) in enumerate(zip(sample, annotator, answer, strict=True)):
             if what not in place_of:
@@ -352,8 +352,8 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
     if name == "votes":
-        counts = np.ascontiguousarray(values, np.int16)
-        return pa.FixedSizeListArray.from_arrays(pa.array(counts.ravel()), counts.shape[1])
+        counts = np.ascontiguousarray(values)
+        return pa.FixedSizeListArray.from_arrays(_counts(pa.array(counts.ravel())), counts.shape[1])
     if name == "candidates":
         sets = np.ascontiguousarray(values, bool)
         return pa.FixedSizeListArray.from_arrays(pa.array(sets.ravel()), sets.shape[1], mask=pa.array(~sets.any(1)))
@@ -364,6 +364,14 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     if name in ("box", "points"):
         return pa.array([None if v is None else [float(x) for x in v] for v in values], pa.list_(pa.float32()))
     return pa.array(values if isinstance(values, np.ndarray) else list(values))
+
+
+def _counts(votes: pa.Array | pa.ChunkedArray) -> Any:
+    """Returns counts as int16; refuses shares, which it would cut to zeros, and what is too large for it."""
+    try:
+        return votes.cast(pa.int16())
+    except pa.ArrowInvalid as error:
+        raise TableError(f"votes: {error}. Expected whole numbers from 0 to {np.iinfo(np.int16).max:,}.") from None
 
 
 def _matrix(column: pa.ChunkedArray, width: int, dtype: Any) -> np.ndarray:
@@ -401,6 +409,7 @@ def _check(table: SampleTable) -> None:
             if wrong >= 0:
                 raise TableError(f"{_where(columns, wrong)}: {column} has {lengths[wrong]} entries. Expected {width}.")
     if "votes" in names:
+        _counts(pc.list_flatten(columns["votes"]))
         votes = _matrix(columns["votes"], len(table.vote_names), np.int16)
         if (votes < 0).any():
             row = int(np.flatnonzero((votes < 0).any(1))[0])

@@ -126,7 +126,8 @@ def compare(
     """Returns how methods fare on the same faces, and how each differs from the baseline.
 
     Intervals are 95 % percentiles of a bootstrap in two levels: faces, the same for all, and each method's seeds. With few
-    seeds they are somewhat too narrow. P-values are not adjusted for their number.
+    seeds they are somewhat too narrow. P-values are not adjusted for their number. A face without an answer is an error; KL and
+    calibration error are over the faces to which all files have an answer.
 
     Args:
         arms: Predictions by method and seed.
@@ -149,8 +150,9 @@ def compare(
     rows = rows_of(first, table)
     faces = {key: faces_of(predictions, table, rows, label) for key, predictions in files.items()}
     random = np.random.default_rng(seed)
-    values = _replicates(faces, len(rows), random, replicates)
-    counts = {metric: int(where.sum()) for metric, where in _counted(next(iter(faces.values()))).items()}
+    answered = np.logical_and.reduce([each.predicted >= 0 for each in faces.values()])
+    values = _replicates(faces, answered, random, replicates)
+    counts = {metric: int(where.sum()) for metric, where in _counted(next(iter(faces.values())), answered).items()}
     right = {key: (each.predicted == each.label)[each.label >= 0] for key, each in faces.items()}
     found = []
     for name, runs in arms.items():
@@ -167,7 +169,7 @@ def compare(
             Arm(
                 name,
                 seeds,
-                _numbers(own, random, counts),
+                _numbers(own, random, counts, least=0.0),
                 {metric: tuple(float(value) for value in each[:, 0]) for metric, each in own.items()},
                 _numbers(gaps, random, counts),
                 tuple(mcnemar(right[name, number], right[str(baseline), number]) for number in common),
@@ -193,17 +195,18 @@ def _check_same(first: Predictions, other: Predictions, first_name: str, name: s
 
 
 def _replicates(
-    faces: Mapping[tuple[str, int], Faces], num_faces: int, random: np.random.Generator, replicates: int
+    faces: Mapping[tuple[str, int], Faces], answered: np.ndarray, random: np.random.Generator, replicates: int
 ) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """Returns (1 + R,) values of each metric of each file: the estimate, then what the same R resamples of faces give."""
     parts: dict[tuple[str, int], list[dict[str, np.ndarray]]] = {name: [] for name in faces}
+    num_faces = len(answered)
     share = max(1, _CELLS // num_faces)
     for start in range(0, replicates, share):
         count = min(share, replicates - start)
         drawn = random.multinomial(num_faces, np.full(num_faces, 1 / num_faces), size=count).T.astype(np.float64)  # (N, r)
         weights = np.concatenate([np.ones((num_faces, 1)), drawn], 1) if start == 0 else drawn
         for name, each in faces.items():
-            parts[name].append(_metrics(each, weights))
+            parts[name].append(_metrics(each, answered, weights))
     whole = {}
     for name, chunks in parts.items():
         whole[name] = {metric: np.concatenate([chunk[metric] for chunk in chunks]) for metric in COMPARED}
@@ -212,11 +215,11 @@ def _replicates(
     return whole
 
 
-def _counted(faces: Faces) -> dict[str, np.ndarray]:
-    """Returns the (N,) faces that each metric is a mean over."""
+def _counted(faces: Faces, answered: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the (N,) faces that each metric is a mean over, the same for all files; `answered` (N,) by all of them."""
     num_classes = faces.probs.shape[1]
     known, voted = np.asarray(faces.label >= 0), faces.votes[:, :num_classes].any(1)
-    sure, scored = metrics.unanimous(faces.votes, num_classes), voted & (faces.predicted >= 0)
+    sure, scored = metrics.unanimous(faces.votes, num_classes), voted & answered
     return {
         "vote_accuracy": voted,
         "accuracy": known,
@@ -228,9 +231,9 @@ def _counted(faces: Faces) -> dict[str, np.ndarray]:
     }
 
 
-def _metrics(faces: Faces, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _metrics(faces: Faces, answered: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the (r,) values of each metric, each face counted as often as `weights` (N, r) says; NaN without any face."""
-    counted, num_classes = _counted(faces), faces.probs.shape[1]
+    counted, num_classes = _counted(faces, answered), faces.probs.shape[1]
     votes, voted, scored = faces.votes[:, :num_classes], counted["vote_accuracy"], counted["kl"]
     right, share, divergence = np.zeros((3, len(votes)))
     right[counted["accuracy"]] = (faces.predicted == faces.label)[counted["accuracy"]]
@@ -261,8 +264,13 @@ def _metrics(faces: Faces, weights: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def _numbers(values: Mapping[str, np.ndarray], random: np.random.Generator, counts: Mapping[str, int]) -> dict[str, Number]:
-    """Returns mean and interval of (S, 1 + R) values: the estimate in front, then replicates whose seeds are drawn anew."""
+def _numbers(
+    values: Mapping[str, np.ndarray], random: np.random.Generator, counts: Mapping[str, int], *, least: float = -np.inf
+) -> dict[str, Number]:
+    """Returns mean and interval of (S, 1 + R) values: the estimate in front, then replicates whose seeds are drawn anew.
+
+    No interval reaches below `least`, as that of a calibration error could once its lift is taken off.
+    """
     if not values:
         return {}
     num_seeds, width = next(iter(values.values())).shape
@@ -273,5 +281,6 @@ def _numbers(values: Mapping[str, np.ndarray], random: np.random.Generator, coun
             numbers[metric] = Number()
             continue
         drawn = np.take_along_axis(each[:, 1:], picks, 0).mean(0)
-        numbers[metric] = Number(float(each[:, 0].mean()), *percentile_interval(drawn), counts[metric])
+        low, high = percentile_interval(drawn)
+        numbers[metric] = Number(float(each[:, 0].mean()), max(low, least), high, counts[metric])
     return numbers

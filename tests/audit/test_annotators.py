@@ -117,3 +117,16 @@ def test_a_description_says_which_answers_stand_together():
     assert [pair["answers"] for pair in found["pairs"]] == [["calm", "glad"], ["glad", "odd"]]
     assert sum(pair["share"] for pair in found["pairs"]) == pytest.approx(1)
     assert found["pairs"][0]["share"] == pytest.approx(6 / 10)  # 3 + 3 unlike pairs against 4
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_faces_of_which_nothing_is_said_change_no_consensus(with_model):
+    random = np.random.default_rng(0)
+    truth, faces, people = random.choice(3, 60, p=[0.8, 0.15, 0.05]), np.repeat(np.arange(60), 5), np.tile(np.arange(5), 60)
+    given = np.where(random.random(300) < 0.6, truth[faces], random.integers(0, 3, 300))
+    model = random.dirichlet([1, 1, 1], 60) if with_model else None
+    wide = None if model is None else np.concatenate([model, np.full((2000, 3), np.nan)])
+    alone = dawid_skene(faces, people, given, num_faces=60, num_classes=3, model=model)
+    among = dawid_skene(faces, people, given, num_faces=2060, num_classes=3, model=wide)
+    np.testing.assert_allclose(among.probs[:60], alone.probs, atol=1e-5)
+    np.testing.assert_allclose(among.probs[60:] - alone.shares, 0, atol=1e-5)

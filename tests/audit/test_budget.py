@@ -51,6 +51,14 @@ def test_the_reference_is_of_votes_that_nobody_asked_for():
     assert next(point.agreement for point in found if point.way == ALONE and point.votes == 3) == 0
 
 
+@pytest.mark.parametrize("amount", [0.25, 1, 6, 7])
+def test_as_many_votes_are_placed_as_are_said_to_be_asked(amount):
+    probs, _ = crowd(faces=200)
+    asked = np.random.default_rng(0).integers(0, 4, (200, 7))
+    num = place_votes(probs, asked, amount, np.random.default_rng(0))
+    assert num.sum() == 200 * amount and num.max() <= 7
+
+
 def test_a_model_counts_for_as_many_votes_as_it_foretells_them_well():
     probs, _ = crowd()
     assert together(probs, np.zeros((1500, 3), int)).sum(1) == pytest.approx(3)

@@ -143,6 +143,11 @@ def test_a_face_is_settled_if_one_class_leads_early_and_far():
     np.testing.assert_allclose(scores.seeds_agree(epochs[:2]), [1, 0, 1])
 
 
+def test_when_a_face_settled_does_not_depend_on_the_order_of_the_classes():
+    epochs = [np.full((3, 3), 1 / 3), np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])]
+    np.testing.assert_allclose(scores.settled(epochs), [0.35] * 3)
+
+
 def test_votes_for_no_class_say_that_it_is_no_face():
     np.testing.assert_allclose(scores.face(np.array([[3, 0, 1], [0, 0, 2], [0, 0, 0]]), 2), [0.75, 0, np.nan])
 

@@ -27,6 +27,11 @@ def test_losses_that_are_all_the_same_are_neither_fine_nor_doubtful():
     assert np.isnan(small_loss(same, np.full(5, -1))).all()
 
 
+def test_a_few_losses_that_differ_from_all_others_are_the_doubtful_ones():
+    probs = np.repeat([[1.0, 0.0], [0.0, 1.0]], (95, 5), axis=0)
+    np.testing.assert_allclose(small_loss(probs, np.zeros(100, int)), np.repeat([1, 0], (95, 5)), atol=1e-6)
+
+
 def test_steadiness_is_what_two_models_share():
     np.testing.assert_allclose(steadiness(PROBS[:2], np.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])), [1.0, 0.0], atol=1e-12)
 

@@ -55,6 +55,21 @@ def test_groups_are_cut_in_proportion_too():
     assert made.how[-1]["counts"] == {"train": 504, "select": 48, "calibrate": 48}
 
 
+def test_faces_of_one_picture_are_never_in_two_splits():
+    paths = [None if row % 7 == 0 else f"{row // 3}.jpg" for row in range(300)]
+    made = split(table([CLASSES[row % 3] for row in range(300)], path=paths), select=0.2, calibrate=0.2, report=0.2)
+    assert len(set(made.splits)) == 4
+    for path in set(paths) - {None}:
+        assert len(set(made.splits[made.values("path") == path])) == 1
+        assert len(set(folds(table(["a"] * 300, path=paths), 3)[made.values("path") == path])) == 1
+
+
+def test_pictures_of_one_face_are_cut_as_if_they_had_no_path():
+    labels = [CLASSES[row % 3] for row in range(300)]
+    alone = split(table(labels, path=[f"{row}.jpg" for row in range(300)]))
+    assert (alone.splits == split(table(labels)).splits).all()
+
+
 def test_only_training_rows_are_moved():
     owner = ["train", "report", "test", None] * 50
     made = split(table(["a"] * 200, split=owner))

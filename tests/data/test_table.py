@@ -252,3 +252,17 @@ def test_a_failed_write_leaves_the_old_table_and_no_other_file(tmp_path, monkeyp
         table().write(tmp_path / "faces.parquet", overwrite=True)
     assert (tmp_path / "faces.parquet").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["faces.parquet"]
+
+
+@pytest.mark.parametrize("votes", [[[70_000, 1]], [[0.7, 0.3]]])
+@pytest.mark.parametrize("kind", [np.array, pa.array])
+def test_votes_that_int16_cannot_hold_are_refused_not_wrapped_or_cut(votes, kind):
+    with pytest.raises(TableError, match="Expected whole numbers from 0 to 32,767"):
+        SampleTable.from_columns({"sample": ["a"], "votes": kind(votes)}, classes=("x", "y"), vote_names=("x", "y"))
+
+
+def test_more_answers_to_a_face_than_int16_holds_are_refused_not_wrapped():
+    num = 2**16 + 3
+    answers = pa.table({"sample": ["a"] * num, "annotator": list(map(str, range(num))), "answer": ["x"] * num})
+    with pytest.raises(TableError, match="65539"):
+        SampleTable.from_answers(answers, classes=("x", "y"))

@@ -163,12 +163,26 @@ def test_paths_are_relative_to_the_root_where_they_can_be(folder, tmp_path_facto
 
 
 def test_what_is_held_out_is_cut_only_where_the_file_holds_nothing_out(folder):
-    rows = "".join(f"s{number},a.png,{CLASSES[number % 2]},%s\n" for number in range(50))
+    for number in range(50):
+        (folder / f"{number}.png").write_bytes(png())
+    rows = "".join(f"s{number},{number}.png,{CLASSES[number % 2]},%s\n" for number in range(50))
     header = "sample,path,label,split\n"
     cut = table_file.read(write(folder, header + rows.replace("%s", "train"))).splits
     assert [(cut == name).sum() for name in ("train", "select", "calibrate", "report")] == [34, 4, 4, 8]
     own = write(folder, header + rows.replace("%s", "train", 40).replace("%s", "select"))
     assert (table_file.read(own).splits == "train").sum() == 40
+
+
+def test_a_number_means_the_same_in_every_form_also_where_pandas_wrote_it_as_3_0(folder):
+    rows = [
+        {"path": f"{name}.png", "label": number, "group": number} for name, number in zip("abc", (1.0, 0.0, None), strict=True)
+    ]
+    text = "path,label,group\na.png,1.0,1.0\nb.png,0.0,0.0\nc.png,,\n"
+    files = [write(folder, text), *(write_as(folder, suffix, rows) for suffix in (".jsonl", ".parquet"))]
+    for classes, labels in ((CLASSES, ["sad", "happy", None]), (None, ["1", "0", None])):
+        for table in (table_file.read(file, classes=classes) for file in files):
+            assert table.values("label").tolist() == labels and table.values("group").tolist() == ["1", "0", None]
+    assert table_file.read(files[0], classes=("1.0", "0.0")).values("label").tolist() == ["1.0", "0.0", None]
 
 
 def test_parquet_columns_keep_their_kind(folder):

@@ -151,3 +151,29 @@ def test_files_are_methods_and_seeds_by_their_names(table, arms, tmp_path):
         read_arms([tmp_path / "poor-s1.parquet", tmp_path / "again" / "poor-s1.parquet"])
     with pytest.raises(TableError, match=r"baseline 'pore' is not among them\. Did you mean poor\?"):
         compare(arms, table, "pore")
+
+
+def test_divergences_are_paired_over_the_faces_that_all_methods_answer(table, arms):
+    one = arms["good"][0]
+    status = tuple("broken" if row < 150 else "ok" for row in range(N))
+    probs = np.where(np.arange(N)[:, None] < 150, np.nan, one.probs).astype(np.float32)
+    fewer = Predictions(one.samples, probs, CLASSES, status=status)
+    found = compare({"all": {0: one}, "fewer": {0: fewer}}, table, "all", replicates=20).arms
+    for metric in ("kl", "calibration_error_votes"):
+        assert found[1].differences[metric].value == 0  # their answers to the others are equal
+        assert [arm.numbers[metric].n for arm in found] == [150, 150]
+    assert found[1].differences["accuracy"].value < 0  # where no answer is an error
+
+
+def test_no_interval_of_a_calibration_error_reaches_below_zero():
+    random = np.random.default_rng(0)
+    lows = []
+    for _ in range(40):
+        share = random.uniform(0.5, 1, 40)
+        probs = np.stack([share, 1 - share], 1)
+        votes = np.array([random.multinomial(2, row) for row in probs])
+        columns = {"sample": [str(row) for row in range(40)], "votes": votes}
+        table = SampleTable.from_columns(columns, classes=("a", "b"), vote_names=("a", "b"))
+        runs = {"one": {0: Predictions(tuple(table.samples), probs.astype(np.float32), ("a", "b"))}}
+        lows.append(compare(runs, table, None, replicates=60).arms[0].numbers["calibration_error_votes"].low)
+    assert min(lows) == 0

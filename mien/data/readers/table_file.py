@@ -85,7 +85,7 @@ def read(
     taken = _find_columns(path, names, columns or {})
     labels = tuple(name for name in names if name == taken.get("label") or name.startswith("label_"))
     if classes is None:
-        found = {_text(cells.get(name)) for name in labels for _, cells in rows if isinstance(cells, dict)}
+        found = {_name(cells.get(name)) for name in labels for _, cells in rows if isinstance(cells, dict)}
         known = tuple(sorted(name for name in found if name is not None))
     else:
         known = tuple(classes)
@@ -203,7 +203,7 @@ def _read_face(form: _Form, number: str, where: str, cells: dict[str, Any] | Tab
         face["votes"] = _read_votes(form, cells, given)
     face["split"], face["owner_split"] = _read_split(given) if "split" in given else ("train", None)
     if "group" in given:
-        face["group"] = _text(given["group"])
+        face["group"] = _name(given["group"])
     if "box" in given:
         face["box"] = _read_box(given["box"])
     return face
@@ -230,10 +230,10 @@ def _read_picture(form: _Form, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_label(form: _Form, name: str, value: Any) -> str | None:
-    label = _text(value)
-    if label is None or label in form.classes:
-        return label
-    place = place_of(label, len(form.classes))
+    for label in (_text(value), _name(value)):
+        if label is None or label in form.classes:
+            return label
+    place = place_of(str(label), len(form.classes))
     if place is not None:
         return form.classes[place]
     expected = f"Expected one of: {', '.join(form.classes)}, or a number from 0 to {len(form.classes) - 1}."
@@ -282,6 +282,13 @@ def _numbers(value: Any) -> list[float]:
         return []
     parts = value.strip("()[] ").split(",") if isinstance(value, str) else value
     return [float(_text(part) or 0) for part in parts]
+
+
+def _name(value: Any) -> str | None:
+    """Returns a cell as text, null where empty; 3.0 is 3, as pandas writes it where a column lacks other numbers."""
+    text = _text(value)
+    whole = (text or "").removesuffix(".0")
+    return whole if whole.isdecimal() else text
 
 
 def _text(value: Any) -> str | None:
