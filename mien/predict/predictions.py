@@ -216,9 +216,10 @@ class Predictions:
         if self.own is not None:
             about["own"] = list(self.own)
         table = self.to_arrow()
+        stored = _halved(self.probs) if half else self.probs.astype(np.float32)
         for place, name in enumerate(self.classes):
-            column = self.probs[:, place].astype(np.float16 if half else np.float32)
-            table = table.set_column(table.schema.get_field_index(f"prob_{name}"), f"prob_{name}", pa.array(column))
+            column = pa.array(np.ascontiguousarray(stored[:, place]))
+            table = table.set_column(table.schema.get_field_index(f"prob_{name}"), f"prob_{name}", column)
         return seal(table, json.dumps(about).encode())
 
     @classmethod
@@ -280,6 +281,15 @@ class Predictions:
             about.get("recipe"),
             own,
         )
+
+
+def _halved(probs: np.ndarray) -> np.ndarray:
+    """Returns (M, K) float16, of which the largest of a row stays where it is: rounding makes some equal."""
+    half, rows = probs.astype(np.float16), np.arange(len(probs))
+    largest = probs.argmax(1)
+    tied = half.argmax(1) != largest
+    half[rows[tied], largest[tied]] = np.nextafter(half[rows[tied], largest[tied]], np.float16(2))
+    return half
 
 
 def _check_probs(predictions: Predictions) -> None:

@@ -86,6 +86,12 @@ def test_half_precision_of_many_small_probabilities_can_be_read_again(tmp_path: 
     np.testing.assert_allclose(Predictions.read(tmp_path / "p.parquet").probs, probs, atol=1e-4)
 
 
+def test_half_precision_keeps_which_class_is_first(tmp_path: Path) -> None:
+    probs = np.array([[0.4, 0.40001, 0.19999], [0.25, 0.25, 0.5], [1 / 3, 1 / 3, 1 / 3]], np.float32)
+    Predictions(("a", "b", "c"), probs, CLASSES).write(tmp_path / "p.parquet", half=True)
+    assert Predictions.read(tmp_path / "p.parquet").positions.tolist() == [1, 2, 0]
+
+
 def test_a_file_is_replaced_only_when_asked(predictions: Predictions, tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     path.write_text("mine")
