@@ -103,6 +103,14 @@ def test_a_recipe_s_values_are_given_by_dotted_flags(replace: Callable, capsys: 
     assert capsys.readouterr().out == f"wrote {Path('runs/x')}\n"
 
 
+def test_a_training_says_where_its_report_is(replace: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    page = tmp_path / "report" / "report.html"
+    page.parent.mkdir()
+    page.touch()
+    trained(replace, ["recipe.yaml", "--out", str(tmp_path)])
+    assert capsys.readouterr().out == f"wrote {tmp_path}\nhow good it is: {page}\n"
+
+
 @pytest.mark.parametrize(
     ("tokens", "overrides"),
     [
@@ -381,3 +389,12 @@ def test_a_reader_that_stops_reading_is_no_defect(tokens: list[str]) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("name", ["answers.csv", "faces.parquet", "nowhere.parquet"])
+def test_answers_that_were_not_kept_are_refused_in_a_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    table = SampleTable.from_columns({"sample": ["a"], "path": ["a.png"], "label": ["x"]}, classes=("x", "y"), root=tmp_path)
+    table.write(tmp_path / "faces.parquet")
+    (tmp_path / "answers.csv").write_text("sample,annotator,answer\na,ann,x\n")
+    assert cli.main(["audit", "annotators", str(tmp_path / "faces.parquet"), str(tmp_path / name)]) == 3
+    assert "expected the Parquet file that mien candidates answers writes with --keep" in capsys.readouterr().err

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from mien.cli.app import Engine, Overrides, app, candidates, print_json, refuse_existing, write_table, wrote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 audit = app.command(App(name="audit", help="Which labels are doubtful, who answers how well, how few votes are enough."))
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
@@ -201,8 +204,6 @@ def add(
         at_least: Votes that a candidate needs.
         overwrite: Replace the file if it exists.
     """
-    import pyarrow.parquet as pq
-
     from mien.candidates.answers import answers as count_answers
     from mien.candidates.answers import only_known, read_answers
     from mien.data.table import SampleTable
@@ -210,7 +211,7 @@ def add(
 
     given = read_answers(answers, key=_key(key_file))
     if known is not None:
-        given, others = only_known(given, pq.read_table(known))
+        given, others = only_known(given, kept_answers(known))
         if others:
             say(f"{sum(others.values()):,} answers of {len(others):,} unknown people are left out")
     write_table(count_answers(SampleTable.read(table), given, at_least=at_least, add=True), out, overwrite)
@@ -229,7 +230,6 @@ def annotators(table: Path, answers: Path, *, predictions: Path | None = None, j
         json: Print everything as JSON, confusions too.
     """
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     from mien.audit.annotators import judge
     from mien.audit.run import beside
@@ -239,7 +239,7 @@ def annotators(table: Path, answers: Path, *, predictions: Path | None = None, j
     from mien.predict.predictions import Predictions
 
     rows, probs = SampleTable.read(table), None
-    given = pq.read_table(answers)
+    given = kept_answers(answers)
     if predictions is not None:
         rows, probs = beside(rows, Predictions.read(predictions))
         given = given.filter(pc.is_in(given["sample"], rows.columns["sample"].combine_chunks()))
@@ -343,6 +343,22 @@ def count_answers(
         with whole_file(keep) as partial:
             pq.write_table(given, partial, compression="zstd")
         wrote(keep, f"{given.num_rows:,} answers")
+
+
+def kept_answers(path: Path) -> pa.Table:
+    """Returns the answers that `mien candidates answers --keep` wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from mien.errors import TableError
+
+    try:
+        found = pq.read_table(path) if path.is_file() else None
+    except (pa.ArrowException, OSError):
+        found = None
+    if found is None or not {"sample", "annotator", "answer"} <= set(found.column_names):
+        raise TableError(f"answers {path}: expected the Parquet file that mien candidates answers writes with --keep.")
+    return found
 
 
 def _key(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from mien.cli.app import print_json, refuse_existing, wrote
-from mien.cli.audit_commands import Paths, audit
+from mien.cli.audit_commands import Paths, audit, kept_answers
 
 Pictures = Literal["full", "small", "blurred", "none"]
 
@@ -41,8 +41,6 @@ def report(
         most: How many of the most doubtful faces are shown.
         overwrite: Replace the file if it exists.
     """
-    import pyarrow.parquet as pq
-
     from mien.audit.export import read_audit
     from mien.audit.neighbours import of_file, of_model
     from mien.audit.report import write_report
@@ -59,7 +57,7 @@ def report(
         SampleTable.read(table),
         read_audit(scores),
         predictions=Predictions.read(predictions) if predictions is not None else None,
-        answers=pq.read_table(answers) if answers is not None else None,
+        answers=kept_answers(answers) if answers is not None else None,
         runs=weights or (),
         likeness=likeness,
         pictures=pictures,

@@ -57,6 +57,8 @@ def train(
     train(recipe, dict(pair.split("=", 1) for pair in override or ()), out, resume=resume, dry_run=dry_run, overwrite=overwrite)
     if not dry_run and is_first_process():
         wrote(out)
+        if (page := out / "report" / "report.html").is_file():
+            print(f"how good it is: {page}")
 
 
 @app.command
@@ -66,6 +68,7 @@ def export(
     out: Path,
     half: bool = False,
     int8: Path | None = None,
+    licence: str | None = None,
     trust_code: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -78,6 +81,7 @@ def export(
         out: The new folder.
         half: Store weights as float16: half the size, and as good as the same answers.
         int8: ONNX in 8-bit integers, a third of the time: fitted to this table's calibrate, measured on its report.
+        licence: Terms of the data, where the model states none because its table did not.
         trust_code: Import the module:Class that the model may name.
         overwrite: Replace the folder's files.
     """
@@ -88,10 +92,10 @@ def export(
         from mien.data.table import SampleTable
         from mien.learn.quantise import export_int8
 
-        found = export_int8(model, out, SampleTable.read(int8), half=half)
+        found = export_int8(model, out, SampleTable.read(int8), half=half, licence=licence)
         wrote(out, f"in 8-bit integers, which keep {(found.parity or {})['same_answers']:.1%} of the answers")
         return
-    config = export_model(model, out, half=half, trust_code=trust_code)
+    config = export_model(model, out, half=half, licence=licence, trust_code=trust_code)
     parity = config.parity or {}
     wrote(out, f"largest difference between torch and ONNX {parity['difference']:.1g}, largest value {parity['largest']:.3g}")
 

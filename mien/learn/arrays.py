@@ -60,7 +60,7 @@ class ArrayModel(nn.Module):
     @torch.no_grad()
     def probs(self, X: np.ndarray) -> np.ndarray:
         """Returns (N, K) float64 probabilities of (N, D) features."""
-        logits = self.eval()(torch.from_numpy(X).float()).logits
+        logits = self.eval()(torch.tensor(X, dtype=torch.float32)).logits
         return np.asarray(logits.double().softmax(1).numpy())
 
 
@@ -128,7 +128,7 @@ def fit_objective(
     objective = make_objective(method, options, targets)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        rows = torch.from_numpy(X).float()
+        rows = torch.tensor(X, dtype=torch.float32)
         model = _model(rows, hidden, encoder, targets.shape[1])
         data = _data(targets, objective, model.classes)
         objective.bind(model, data)  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ from typing import Any
 from mien.evaluate.report import Report
 from mien.predict.model_folder import ModelConfig
 
+_LICENCE, _NONE = "- Licence of the data, which travels with the model: ", "not stated"
+
 
 def card(config: ModelConfig, best: dict[str, Any], report: Report | None = None) -> str:
     """Returns the text of README.md.
@@ -40,8 +42,13 @@ def _facts(config: ModelConfig, best: dict[str, Any]) -> list[str]:
         f"- Chosen: epoch {best['epoch'] + 1}, {chosen}",
         f"- Input: {config.image_size} × {config.image_size} pixels, {'grey' if config.channels == 1 else 'RGB'}, uint8",
         f"- Calibrated against: {config.calibrated_against or 'nothing'}{level}",
-        f"- Licence of the data, which travels with the model: {config.licence or 'not stated'}",
+        f"{_LICENCE}{config.licence or _NONE}",
     ]
+
+
+def with_licence(text: str, licence: str) -> str:
+    """Returns a card that said nothing of the data's terms with these."""
+    return text.replace(f"{_LICENCE}{_NONE}", f"{_LICENCE}{licence}")
 
 
 def measured(report: Report) -> str:

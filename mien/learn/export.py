@@ -17,8 +17,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mien.errors import WeightsError
+from mien.errors import RecipeError, WeightsError
 from mien.files import whole_file
+from mien.learn.card import with_licence
 from mien.learn.model import FaceModel
 from mien.predict.hub import resolve_model
 from mien.predict.model_folder import ModelConfig, check_file, read_config, sha256
@@ -190,22 +191,31 @@ def write_weights(out: Path, weights: Mapping[str, Tensor], config: ModelConfig,
     _write_config(out, config)
 
 
-def export_model(model: str | Path, out: Path, *, half: bool = False, trust_code: bool = False) -> ModelConfig:
+def export_model(
+    model: str | Path, out: Path, *, half: bool = False, licence: str | None = None, trust_code: bool = False
+) -> ModelConfig:
     """Writes a model folder anew, for those who pass it on; returns its config.
 
     Args:
         model: What `resolve_model` takes.
         out: The new folder.
         half: Store weights as float16.
+        licence: Terms of the data, where the model states none.
         trust_code: Import the `module:Class` that the model may name.
 
     Raises:
+        RecipeError: If the model states other terms.
         WeightsError: If there is no such model, or ONNX and torch disagree.
     """
     network, config = read_model(model, trust_code=trust_code)
+    text = (resolve_model(model) / "README.md").read_text(encoding="utf-8")
+    if licence is not None:
+        if (stated := config.licence or licence) != licence:
+            raise RecipeError(f"export: the terms of the data bind the model: “{stated}”. Expected no --licence, or the same.")
+        config, text = replace(config, licence=licence), with_licence(text, licence)
     shape = (64, config.channels, config.image_size, config.image_size)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return write_model(out, network, config, (resolve_model(model) / "README.md").read_text(encoding="utf-8"), noise, half=half)
+    return write_model(out, network, config, text, noise, half=half)
 
 
 def read_model(model: str | Path, *, trust_code: bool = False) -> tuple[FaceModel, ModelConfig]:

@@ -32,7 +32,9 @@ _SAME = 0.95  # share of faces whose most probable class must stay; not stated; 
 _INTEGER = ["Conv", "Gemm", "MatMul"]
 
 
-def export_int8(model: str | Path, out: Path, table: SampleTable, *, half: bool = False) -> ModelConfig:
+def export_int8(
+    model: str | Path, out: Path, table: SampleTable, *, half: bool = False, licence: str | None = None
+) -> ModelConfig:
     """Writes a model folder anew with ONNX in 8-bit integers; returns its config.
 
     Ranges of activations, temperature and label sets are fitted on the table's split calibrate, and the card says what the
@@ -43,6 +45,7 @@ def export_int8(model: str | Path, out: Path, table: SampleTable, *, half: bool 
         out: The new folder.
         table: Faces as the model was trained on, with votes or labels.
         half: Store the safetensors as float16.
+        licence: Terms of the data, where the model states none.
 
     Raises:
         TableError: If the table's classes are not the model's, or no face of calibrate can be read.
@@ -57,7 +60,7 @@ def export_int8(model: str | Path, out: Path, table: SampleTable, *, half: bool 
     images, broken = load_images(held_out, channels=config.channels, size=config.image_size)
     kept = ~np.isin(np.array(held_out.samples, object), list(broken))
     held_out, images = held_out.take(kept), images[kept]
-    config = export_model(model, out, half=half)
+    config = export_model(model, out, half=half, licence=licence)
     path = out / "model.onnx"
     before = _logits(path, images)
     quantise(path, images[:: max(1, len(images) // _FACES)])
@@ -74,7 +77,7 @@ def export_int8(model: str | Path, out: Path, table: SampleTable, *, half: bool 
         parity={**(config.parity or {}), "same_answers": same},
         files={**(config.files or {}), "model.onnx": sha256(path)},
     )
-    (out / "config.json").write_text(config.to_json())
+    (out / "config.json").write_text(config.to_json(sealed=True))
     if len(judged := table.in_split("report")):
         report = evaluate(Predictor.load(out).predict(judged), table)
         card = (out / "README.md").read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ from mien.learn.outcome import finish
 from mien.learn.pictures import Decoder
 from mien.learn.run import Run
 from mien.learn.trainer import Trainer
-from mien.learn.training_list import TrainingList, prepare, read_table, training_list
+from mien.learn.training_list import TrainingList, prepare, read_table, say_replaced_sets, training_list
 from mien.learn.views import check_views
 from mien.log import is_first_process, say
 from mien.recipe import Recipe, Start
@@ -90,9 +90,12 @@ def train(
             say(f"run {out} is finished already")
             return run
     torch.manual_seed(recipe.train.seed)  # the first weights
-    table = prepare(read_table(recipe), recipe)
+    given = read_table(recipe)
+    table = prepare(given, recipe)
     objective: Objective = find("objective", recipe.objective)
     rows = training_list(table, recipe, objective.learns_from)
+    if objective.learns_from == "candidates":
+        say_replaced_sets(given, table, recipe)
     if "points" in objective.needs:
         rows = rows.with_points()
     model = FaceModel.from_config(recipe.model.model_dump(), table.classes if recipe.model.head else ())
@@ -195,7 +198,13 @@ def start_from(model: FaceModel, start: Start) -> None:
     Raises:
         WeightsError: If the architectures differ; the message names the first tensor that does not fit.
     """
-    weights, _ = read_weights(start.encoder)
+    try:
+        weights, _ = read_weights(start.encoder)
+    except WeightsError as error:
+        raise WeightsError(
+            f"start.encoder: {error} Its path starts from the folder in which mien is run: --start.encoder names another, "
+            "--start null begins with random weights."
+        ) from None
     for part, mine in (("encoder", model.encoder), ("head", model.head)) if start.head else (("encoder", model.encoder),):
         found = {key.removeprefix(f"{part}."): tensor for key, tensor in weights.items() if key.startswith(f"{part}.")}
         if mine is None or not found:

@@ -118,6 +118,20 @@ def prepare(table: SampleTable, recipe: Recipe) -> SampleTable:
     return table if about.fold is None else _held_out(table, about)
 
 
+def say_replaced_sets(given: SampleTable, prepared: SampleTable, recipe: Recipe) -> None:
+    """Says how many training faces had another candidate set in the table than the recipe builds, where there are some."""
+    before, after = given.candidates, prepared.candidates
+    if recipe.candidates is None or before is None or after is None:
+        return
+    before = before[np.isin(given.samples, prepared.samples)]  # a fold keeps the order
+    replaced = int((before != after)[prepared.splits == recipe.data.splits.train].any(1).sum())
+    if replaced:
+        say(
+            f"{replaced:,} faces have another candidate set in the table; the recipe builds them anew by "
+            f"{recipe.candidates.name}. --candidates null keeps the table's"
+        )
+
+
 def _held_out(table: SampleTable, about: Data) -> SampleTable:
     """Returns the training rows, those of one fold as the report split."""
     place, num = map(int, str(about.fold).split("/"))

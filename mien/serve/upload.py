@@ -43,7 +43,8 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
         raise _too_many_bytes(limits)
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
-        raise Problem(415, f"The body is {kind.decode('latin-1') or 'of no type'}. Expected multipart/form-data.")
+        sent = kind.decode("latin-1") or "of no type"
+        raise Problem(415, f"The body is {sent}. Expected multipart/form-data, as curl -F {FIELD}=@photo.jpg sends.")
     try:
         async with asyncio.timeout(limits.timeout_s):
             return await _read(request, options.get(b"boundary", b""), limits)

@@ -66,7 +66,7 @@ class PartialLabelClassifier(PartialLabelEstimator):
             X: (N, D).
             y: (N, K) candidates: bool, 0 and 1, or counts, of which the kernel asks only whether they are above 0; or (N,)
                 plain classes.
-            classes: K names in the order of the columns; null numbers them from 0.
+            classes: K names in the order of the columns; null takes a data frame's, or numbers them from 0.
 
         Raises:
             ArrayError: If X or y cannot be learned from.

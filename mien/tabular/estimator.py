@@ -19,8 +19,9 @@ class PartialLabelEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def _read(self, X: Any, targets: Any, classes: Any) -> tuple[np.ndarray, np.ndarray]:
         """Returns (N, D) float64 features and (N, K) counts; sets `classes_` and `n_features_in_`."""
-        X, values = validate_data(self, X, targets, multi_output=True, dtype=np.float64)
-        counts, self.classes_ = read_targets(values, classes)
+        names = _column_names(targets) if classes is None else classes
+        X, values = validate_data(self, X, _dense(targets), multi_output=True, dtype=np.float64)
+        counts, self.classes_ = read_targets(values, names)
         return X, counts
 
     def _read_more(self, X: Any) -> np.ndarray:
@@ -42,13 +43,27 @@ class PartialLabelEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
         Args:
             X: (M, D).
-            y: (M,) classes: accuracy. (M, K) candidates, columns as in `classes_`: covering rate.
+            y: (M,) classes: accuracy. (M, K) candidates, columns as in `classes_`, or a data frame with these names in any
+                order: covering rate.
             sample_weight: (M,) or null.
         """
         if np.ndim(y) == 1 or np.shape(y)[1] == 1:
             return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
-        covered = np.take_along_axis(np.asarray(y) > 0, self.predict_proba(X).argmax(1)[:, None], 1)[:, 0]
+        names, sets = _column_names(y), _dense(y)
+        if names is not None and set(names) == set(self.classes_):
+            sets = y[list(self.classes_)]
+        covered = np.take_along_axis(np.asarray(sets) > 0, self.predict_proba(X).argmax(1)[:, None], 1)[:, 0]
         return float(np.average(covered, weights=sample_weight))
+
+
+def _column_names(targets: Any) -> np.ndarray | None:
+    """Returns the (K,) names of a data frame's columns, null for one column or where there are none."""
+    return np.asarray(targets.columns) if hasattr(targets, "columns") and len(targets.columns) > 1 else None
+
+
+def _dense(targets: Any) -> Any:
+    """Returns a sparse matrix as an array, all else as it is."""
+    return targets.toarray() if hasattr(targets, "toarray") else targets
 
 
 def standardise(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

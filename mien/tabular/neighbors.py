@@ -47,7 +47,7 @@ class PartialLabelNeighbors(PartialLabelEstimator):
         Args:
             X: (N, D).
             y: (N, K) candidates, or (N,) plain classes.
-            classes: K names in the order of the columns; null numbers them from 0.
+            classes: K names in the order of the columns; null takes a data frame's, or numbers them from 0.
 
         Raises:
             ArrayError: If y cannot be learned from, or a hyper-parameter is out of range.

@@ -34,6 +34,11 @@ def read_targets(values: np.ndarray, classes: Any) -> tuple[np.ndarray, np.ndarr
 
 
 def _from_classes(values: np.ndarray, classes: Any) -> tuple[np.ndarray, np.ndarray]:
+    if values.dtype == object and isinstance(values[0], set | frozenset | list | tuple):
+        raise ArrayError(
+            f"y, row 0: {values[0]!r} is a set of classes. Expected a matrix: make one with "
+            "scikit-learn's MultiLabelBinarizer().fit_transform(y), and pass its classes_ as classes."
+        )
     check_classification_targets(values)
     names = np.unique(values) if classes is None else np.asarray(classes)
     unknown = ~np.isin(values, names)

@@ -199,6 +199,11 @@ def test_a_start_from_an_encoder_of_another_shape_is_refused(
     refuse(3, words, "train", recipe(model={"encoder": wide}), "--out", tmp_path / "run")
 
 
+def test_a_start_that_is_not_there_says_from_where_its_path_is_read(refuse: Callable, recipe: Callable, tmp_path: Path) -> None:
+    words = ["start.encoder: model nowhere/at/all: there is no such folder", "the folder in which mien is run", "--start null"]
+    refuse(3, words, "train", recipe(start={"encoder": "nowhere/at/all"}), "--out", tmp_path / "run")
+
+
 def test_a_dry_run_leaves_nothing(recipe: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = recipe()
     before = contents(tmp_path)

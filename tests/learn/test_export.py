@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 import torch
 
-from mien.errors import WeightsError
+from mien.errors import RecipeError, WeightsError
 from mien.learn import export
+from mien.learn.card import card
 from mien.learn.export import TOLERANCE, export_model, read_model, read_weights, write_model
 from mien.learn.model import FaceModel
 from mien.predict.model_folder import ModelConfig
@@ -116,6 +117,18 @@ def test_half_precision_halves_both_files_and_keeps_the_answers(shipped, tmp_pat
     np.testing.assert_allclose(rounded, torch_s, atol=1e-5)
     assert replace(half, files=None, parity=None) == replace(config, files=None, parity=None)
     assert (tmp_path / "half" / "README.md").read_text() == "# Card"
+
+
+def test_terms_that_the_table_lacked_are_stated_when_a_model_is_passed_on(shipped, tmp_path, monkeypatch):
+    folder = shutil.copytree(shipped[0], tmp_path / "model")
+    silent, best = replace(shipped[2], data={"num_samples": 7}), {"by": "last", "epoch": 0}
+    (folder / "README.md").write_text(card(silent, best))
+    monkeypatch.setattr(export, "write_model", lambda out, network, config, text, *rest, **half: (config, text))
+    stated = replace(shipped[2], licence="CC0")
+    assert export_model(folder, tmp_path / "out", licence="CC0") == (stated, card(replace(silent, licence="CC0"), best))
+    (folder / "config.json").write_text(stated.to_json())
+    with pytest.raises(RecipeError, match="terms of the data bind the model: “CC0”"):
+        export_model(folder, tmp_path / "out", licence="mine")
 
 
 def test_normalisations_that_the_exporter_folds_away_survive_the_rounding(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, TableError
-from mien.learn.training_list import prepare, read_table, training_list
+from mien.learn.training_list import prepare, read_table, say_replaced_sets, training_list
 from mien.recipe import Recipe
 
 VOTES = np.array([[3, 1, 0, 0], [0, 0, 0, 5], [2, 2, 0, 1], [1, 0, 3, 0], [9, 0, 0, 0]], np.int16)
@@ -83,6 +83,15 @@ def test_a_recipe_can_ask_for_candidates_of_its_own(table):
     assert built.candidates[[0, 2, 3]].tolist() == [[True, False, False], [True, True, False], [False, False, True]]
     with pytest.raises(RecipeError, match=r"candidates\.at_last is not an argument of votes\. Did you mean at_least\?"):
         prepare(table, recipe_with(candidates={"name": "votes", "at_last": 3}))
+
+
+def test_sets_of_the_table_that_a_recipe_builds_anew_are_counted(table, capsys):
+    own = recipe_with(candidates={"name": "votes", "at_least": 3})  # of the sets of the four training faces it changes one
+    for recipe, folded in ((own, False), (RECIPE, False), (own, True)):
+        made = prepare(table, recipe)
+        say_replaced_sets(table, made.take(np.array([0, 4])) if folded else made, recipe)
+    says = "1 faces have another candidate set in the table; the recipe builds them anew by votes. --candidates null keeps"
+    assert [line[: len(says)] for line in capsys.readouterr().err.splitlines()] == [says, says]
 
 
 def test_another_label_rule_changes_the_training_rows_alone(table):

@@ -132,7 +132,7 @@ def test_postscript_is_not_handed_to_pillow(ask, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "kind", "status", "sentence"),
     [
-        (b"{}", "application/json", 415, "The body is application/json. Expected multipart/form-data."),
+        (b"{}", "application/json", 415, "The body is application/json. Expected multipart/form-data, as curl -F files="),
         (b"x", "", 415, "The body is of no type."),
         (b"x", "multipart/form-data", 400, "its boundary is missing"),
         (b"x", "multipart/form-data; boundary=x", 400, "no multipart form"),

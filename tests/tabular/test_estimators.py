@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -90,6 +91,24 @@ def test_names_of_classes_are_answers(make):
 
 
 @BOTH
+def test_a_data_frame_names_its_classes_whatever_their_order(make):
+    X, labels, sets = wine()
+    names = np.array(["sad", "glad", "calm"])
+    frame = pandas.DataFrame(sets, columns=names)
+    found = make().fit(X[:120], frame[:120])
+    assert found.classes_.tolist() == names.tolist() and found.score(X[120:], names[labels[120:]]) > 0.9
+    assert found.score(X, frame) == found.score(X, frame[["calm", "sad", "glad"]]) == found.score(X, sets)
+
+
+@BOTH
+def test_sparse_candidates_are_the_same_candidates(make):
+    X, _, sets = wine()
+    found = make().fit(X, sparse.csr_array(sets))
+    np.testing.assert_array_equal(found.label_weights_, make().fit(X, sets).label_weights_)
+    assert found.score(X, sparse.csr_array(sets)) == found.score(X, sets)
+
+
+@BOTH
 def test_counts_and_booleans_are_the_same_candidates(make):
     X, _, sets = wine()
     counts = sets * np.random.default_rng(0).integers(1, 9, sets.shape)
@@ -123,6 +142,7 @@ def test_pipelines_and_cross_validation_take_candidate_sets(make):
         (lambda X, sets: (X, sets[:-1]), "inconsistent numbers of samples"),
         (lambda X, sets: (sparse.csr_matrix(X), sets), "Sparse data was passed.*toarray"),
         (lambda X, sets: (X, sets * 0.5), "booleans, 0 and 1, or counts"),
+        (lambda X, sets: (X, [set(np.flatnonzero(row)) for row in sets]), "is a set of classes.*MultiLabelBinarizer"),
         (lambda X, sets: (X, -1 * sets), "booleans, 0 and 1, or counts"),
     ],
 )

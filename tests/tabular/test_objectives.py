@@ -1,6 +1,7 @@
 """Objectives of the shelf on plain arrays: those that learn from them, and those that say why not."""
 
 import numpy as np
+import pandas
 import pytest
 
 from mien import methods
@@ -24,6 +25,11 @@ def test_each_partial_label_method_of_one_view_learns_from_arrays(method):
     assert found.score(X, LABELS) > 0.8  # chance is 0.4
     np.testing.assert_allclose(found.label_weights_.sum(1), 1, atol=1e-5)
     assert method == "alim" or (found.label_weights_[~SETS] == 0).all()  # ALIM doubts the sets themselves
+
+
+def test_data_frames_whose_arrays_are_read_only_are_learned_from_without_a_warning():
+    found = PartialLabelClassifier("proden", epochs=1).fit(pandas.DataFrame(X), pandas.DataFrame(SETS))
+    assert found.predict_proba(pandas.DataFrame(X)).shape == (90, 3)
 
 
 def test_plain_classes_and_votes_are_learned_from_by_methods_of_labels_and_of_votes():
