@@ -147,6 +147,22 @@ def test_a_wrong_flag_is_refused(replace: Callable, tokens: list[str], message: 
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        (["train", "a.yaml", "--out", "run", "--epochs", "2"], "--epochs. A recipe's key is --train.epochs.\n"),
+        (["train", "a.yaml", "--out", "run", "--batch-size=2"], "--batch-size. A recipe's key is --train.batch_size.\n"),
+        (["train", "a.yaml", "--out", "run", "--nonsense", "2"], "--nonsense.\n"),
+        (["predict", "a.png", "--epochs", "2"], "--epochs.\n"),
+    ],
+)
+def test_a_recipe_s_key_without_its_section_is_named_in_full(
+    tokens: list[str], said: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert cli.main(tokens) == 2
+    assert capsys.readouterr().err == f"mien: Unknown option: {said}"
+
+
 def test_a_dry_run_names_nothing_as_written(replace: Callable, capsys: pytest.CaptureFixture) -> None:
     code, calls = trained(replace, ["recipe.yaml", "--out", "x", "--dry-run"])
     assert (code, calls[0][-1]["dry_run"], capsys.readouterr().out) == (0, True, "")

@@ -35,7 +35,7 @@ def judge(table: SampleTable, answers: pa.Table, probs: np.ndarray | None = None
 
     Args:
         table: N faces.
-        answers: `sample, annotator, answer[, seconds]` of those faces, as `mien.candidates.answers.read_answers` returns.
+        answers: `sample, annotator, answer[, seconds]` of those faces, as `read_answers` returns.
         probs: (N, K) of a model that is one more annotator.
 
     Raises:

@@ -9,6 +9,7 @@ import sys
 from cyclopts import CycloptsError
 
 from mien.cli import (  # noqa: F401 - they fill the app
+    answer_commands,
     audit_commands,
     audit_report_commands,
     candidate_commands,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
 from mien import __version__
 from mien.errors import RunError
@@ -20,6 +20,7 @@ Names = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 Overrides = Annotated[list[str] | None, Parameter(name="--section.key", show_default=False)]
 Rule = Literal["majority", "majority10", "any"]
 Split = Literal["train", "select", "calibrate", "report", "test"]
+Splits = Literal[Split, "all"]
 
 
 @Parameter(name="*", group="Long calls")
@@ -40,6 +41,18 @@ class Work:
     overwrite: bool = False
 
 
+def _whole_key(error: CycloptsError) -> str:
+    """Returns which key of a recipe an unknown option may be, where the command takes such: --train.epochs for --epochs."""
+    if not isinstance(error, UnknownOptionError) or not any("--section.key" in one.names for one in error.argument_collection):
+        return ""
+    from mien.recipe import Recipe
+
+    asked = (error.token.keyword or error.token.value).partition("=")[0].lstrip("-").replace("-", "_")
+    sections = [name for name, field in Recipe.model_fields.items() if asked in getattr(field.annotation, "model_fields", {})]
+    keys = [f"--{section}.{asked}" for section in sections]
+    return f" A recipe's key is {' or '.join(keys)}." if keys else ""
+
+
 app = App(
     name="mien",
     version=__version__,
@@ -48,7 +61,7 @@ app = App(
     result_action="return_value",
     default_parameter=Parameter(negative=""),  # no --no-resume, no --empty-pictures
     suppress_keyboard_interrupt=False,
-    error_formatter=lambda error: f"mien: {error}",
+    error_formatter=lambda error: f"mien: {error}{_whole_key(error)}",
 )
 data = app.command(App(name="data", help="An owner's layout becomes a table; what is in it and what is wrong with it."))
 imports = data.command(App(name="import", help="An owner's layout becomes a table."))
@@ -68,6 +81,11 @@ def write_table(table: SampleTable, out: Path, overwrite: bool) -> None:
     table.write(out, overwrite=overwrite)
     for step in table.how:
         say(_in_words(step))
+    if table.how and table.how[-1]["step"] == "split" and (empty := [k for k, n in table.how[-1]["counts"].items() if not n]):
+        say(
+            f"warning: no face is in {', '.join(empty)}, as there are too few faces or groups. Give larger shares, such as "
+            "--calibrate 0.2, or a column split."
+        )
     wrote(out, f"{len(table):,} faces")
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mien.cli.app import Engine, Overrides, app, candidates, print_json, refuse_existing, write_table, wrote
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from mien.cli.answer_commands import Columns, kept_answers, read_key
+from mien.cli.app import Engine, Overrides, app, print_json, refuse_existing, write_table, wrote
 
 audit = app.command(App(name="audit", help="Which labels are doubtful, who answers how well, how few votes are enough."))
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
@@ -188,6 +186,7 @@ def add(
     key_file: Path,
     out: Path,
     known: Path | None = None,
+    columns: Columns = None,
     at_least: int = 2,
     overwrite: bool = False,
 ) -> None:
@@ -201,15 +200,17 @@ def add(
         key_file: A file whose text is your secret; people are known by a hash of their name and it.
         out: Table to write.
         known: Answers that were imported with the same key: those of other people are left out, and counted.
+        columns: Other names of its columns, such as --columns.sample face --columns.answer emotion.
         at_least: Votes that a candidate needs.
         overwrite: Replace the file if it exists.
     """
     from mien.candidates.answers import answers as count_answers
-    from mien.candidates.answers import only_known, read_answers
+    from mien.candidates.answers import only_known
+    from mien.data.readers.answers_file import read_answers
     from mien.data.table import SampleTable
     from mien.log import say
 
-    given = read_answers(answers, key=_key(key_file))
+    given = read_answers(answers, key=read_key(key_file), columns=columns)
     if known is not None:
         given, others = only_known(given, kept_answers(known))
         if others:
@@ -302,69 +303,3 @@ def export(
     rows = SampleTable.read(table) if table is not None else None
     count = export(read_audit(scores), out, kind=kind, table=rows)
     wrote(out, f"{count:,} faces")
-
-
-@candidates.command(name="answers")
-def count_answers(
-    table: Path,
-    answers: Path,
-    *,
-    key_file: Path,
-    out: Path,
-    keep: Path | None = None,
-    at_least: int = 2,
-    overwrite: bool = False,
-) -> None:
-    """Every class that enough people answered, from a file of sample, annotator and answer.
-
-    mien candidates answers faces.parquet answers.csv --key-file secret.txt --keep answers.parquet --out voted.parquet
-
-    Args:
-        table: Their faces; its votes, if any, are replaced.
-        answers: CSV, JSON Lines, Parquet, or an export of Label Studio (.json).
-        key_file: A file whose text is your secret; people are known by a hash of their name and it.
-        out: Table to write.
-        keep: Parquet file for the answers with hashed identities, for mien audit annotators.
-        at_least: Votes that a class needs.
-        overwrite: Replace the files if they exist.
-    """
-    import pyarrow.parquet as pq
-
-    from mien.candidates.answers import answers as as_candidates
-    from mien.candidates.answers import read_answers
-    from mien.data.table import SampleTable
-    from mien.files import whole_file
-
-    if keep is not None:
-        refuse_existing(keep, overwrite)
-    given = read_answers(answers, key=_key(key_file))
-    write_table(as_candidates(SampleTable.read(table), given, at_least=at_least), out, overwrite)
-    if keep is not None:
-        with whole_file(keep) as partial:
-            pq.write_table(given, partial, compression="zstd")
-        wrote(keep, f"{given.num_rows:,} answers")
-
-
-def kept_answers(path: Path) -> pa.Table:
-    """Returns the answers that `mien candidates answers --keep` wrote."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from mien.errors import TableError
-
-    try:
-        found = pq.read_table(path) if path.is_file() else None
-    except (pa.ArrowException, OSError):
-        found = None
-    if found is None or not {"sample", "annotator", "answer"} <= set(found.column_names):
-        raise TableError(f"answers {path}: expected the Parquet file that mien candidates answers writes with --keep.")
-    return found
-
-
-def _key(path: Path) -> str:
-    """Returns the text of a key file, without the line's end."""
-    from mien.errors import TableError
-
-    if not path.is_file():
-        raise TableError(f"key {path}: no such file. Expected a file with a secret of your own, kept apart from the answers.")
-    return path.read_text(encoding="utf-8").strip()

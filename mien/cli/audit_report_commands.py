@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from mien.cli.answer_commands import kept_answers
 from mien.cli.app import print_json, refuse_existing, wrote
-from mien.cli.audit_commands import Paths, audit, kept_answers
+from mien.cli.audit_commands import Paths, audit
 
 Pictures = Literal["full", "small", "blurred", "none"]
 

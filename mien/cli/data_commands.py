@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Protocol = Literal["official_majority", "argmax", "train+valid_majority", "ran"]
 
 
-def _write_import(table: SampleTable, out: Path, overwrite: bool) -> None:
+def write_import(table: SampleTable, out: Path, overwrite: bool) -> None:
     """Writes a table, and says how many faces of each class the owner's splits hold."""
     from mien.data.rules import count_by, owner_splits
     from mien.log import say
@@ -60,7 +60,7 @@ def import_ferplus(
     from mien.data.readers import ferplus
 
     table = ferplus.read(root, protocol=protocol, lists=lists or (), rule=rule, seed=seed, select=select, calibrate=calibrate)
-    _write_import(table, out, overwrite)
+    write_import(table, out, overwrite)
 
 
 @imports.command(name="rafdb")
@@ -90,7 +90,7 @@ def import_rafdb(
     from mien.data.readers import rafdb
 
     table = rafdb.read(root, aligned=not original, seed=seed, select=select, calibrate=calibrate)
-    _write_import(table, out, overwrite)
+    write_import(table, out, overwrite)
 
 
 @imports.command(name="affectnet")
@@ -120,7 +120,7 @@ def import_affectnet(
     from mien.data.readers import affectnet
 
     table = affectnet.read(root, num_classes=num_classes, seed=seed, select=select, calibrate=calibrate)
-    _write_import(table, out, overwrite)
+    write_import(table, out, overwrite)
 
 
 @imports.command(name="folder")
@@ -154,7 +154,7 @@ def import_folder(
     from mien.data.readers import folder
 
     table = folder.read(root, classes=classes, source=source, licence=licence, seed=seed, select=select, calibrate=calibrate)
-    _write_import(table, out, overwrite)
+    write_import(table, out, overwrite)
 
 
 @imports.command(name="table")
@@ -177,6 +177,8 @@ def import_table(
     """A CSV, JSON Lines or Parquet file with one row per face.
 
     mien data import table votes.csv --classes happy sad --columns.path file --out faces.parquet
+
+    A file with one row per answer is for mien data import answers.
 
     Args:
         file: Columns path or image, and any of sample, label, split, group, box, votes (or a column of counts per class).
@@ -208,7 +210,7 @@ def import_table(
         select=select,
         calibrate=calibrate,
     )
-    _write_import(table, out, overwrite)
+    write_import(table, out, overwrite)
 
 
 @imports.command(name="drawn")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.cli.app import Split, Work, app, print_json, refuse_existing, wrote
+from mien.cli.app import Split, Splits, Work, app, print_json, refuse_existing, wrote
 from mien.cli.films import FilmOptions, is_for_films, predict_film
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def predict(
     min_face: int = 40,
     class_conditional: bool = False,
     draw: Path | None = None,
-    split: Split = "report",
+    split: Splits = "report",
     root: Path | None = None,
     work: Work | None = None,
     json: bool = False,
@@ -45,7 +45,7 @@ def predict(
         min_face: Smallest side of a face that is searched, in pixels.
         class_conditional: Label sets cover each class's own answers, not all answers taken together.
         draw: Folder for copies of the photos with their faces framed and named.
-        split: Which faces of a table.
+        split: Which faces of a table: those of one split, or all, as an audit of the whole needs them.
         root: Folder of a table's images, where they moved.
         work: How it is done; other commands take the folder of all shards as they take a file.
         json: Print one JSON object a face.

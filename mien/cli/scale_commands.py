@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mien.cli.app import Overrides, Split, app
+from mien.cli.app import Overrides, Splits, app
 from mien.cli.sbatch import Resources
 
 
@@ -14,7 +14,7 @@ def slurm(
     *,
     out: Path,
     model: str = "default",
-    split: Split = "report",
+    split: Splits = "report",
     override: Overrides = None,
     resources: Resources | None = None,
 ) -> None:

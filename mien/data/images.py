@@ -92,6 +92,14 @@ def open_upright(picture: Picture, *, channels: int, name: str | None = None) ->
         raise ImageError(f"{name}: not a readable picture ({type(error).__name__}: {error}). Remove or replace it.") from None
 
 
+def listed(pictures: Picture | Sequence[Picture]) -> Sequence[Picture]:
+    """Returns pictures in a list, also where there is one alone."""
+    if isinstance(pictures, np.ndarray):
+        alone = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[2] == 3)  # (N, H, W) are N grey ones
+        return [pictures] if alone else list(pictures)
+    return [pictures] if isinstance(pictures, Path | str | bytes | Image.Image) else pictures
+
+
 def name_of(picture: Picture) -> str:
     """Returns what to call a picture: its path, or just that."""
     return str(picture) if isinstance(picture, Path | str) else "picture"

@@ -108,7 +108,8 @@ class SampleTable:
         """Returns a table whose votes count the rows of an answers table (`sample, annotator, answer[, seconds]`).
 
         Args:
-            answers: One row per given answer; the pair (`sample`, `annotator`) is unique.
+            answers: One row per given answer; the pair (`sample`, `annotator`) is unique. A column `where`, if there is one,
+                says in an error where an answer stands.
             classes: The K class names.
             other_answers: Answers that are no class, such as "unknown".
             columns: Further columns, one entry per sample in the order of `columns["sample"]`. Without it the samples
@@ -130,13 +131,21 @@ class SampleTable:
         place_of = {name: place for place, name in enumerate(vote_names)}
         votes = np.zeros((len(names), len(vote_names)), int)
         seen = set()
-        for row, (one, who, what) in enumerate(zip(sample, annotator, answer, strict=True)):
+        if "where" in answers.column_names:
+            where = answers["where"].to_pylist()
+        else:
+            where = [f"answers, row {row}" for row in range(len(sample))]
+        for here, one, who, what in zip(where, sample, annotator, answer, strict=True):
             if what not in place_of:
-                raise TableError(f"answers, row {row} ({one}): answer {what!r} is unknown. Expected {vote_names}.")
+                raise TableError(
+                    f"{here} ({one}): answer {what!r} is unknown. Expected one of: {', '.join(vote_names)}. "
+                    "Answers that are no class are named when the table is imported: --other-answers."
+                )
             if one not in row_of:
-                raise TableError(f"answers, row {row}: sample {one!r} is not in the table. Remove it or add the sample.")
+                like = f" Ids are such as {names[0]!r}, without the picture's suffix." if names else ""
+                raise TableError(f"{here}: sample {one!r} is not in the table. Remove it or add the sample.{like}")
             if (one, who) in seen:
-                raise TableError(f"answers, row {row} ({one}): annotator {who!r} answers twice. Keep one answer.")
+                raise TableError(f"{here} ({one}): annotator {who!r} answers twice. Keep one answer.")
             seen.add((one, who))
             votes[row_of[one], place_of[what]] += 1
         return cls.from_columns(

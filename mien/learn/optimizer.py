@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections import Counter
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from torch import nn
 from mien.learn.objective import Objective
 from mien.recipe import Optimizer
 
+_BLOCK = re.compile(r"encoder\.(?!stem\.).*?blocks\.\d+\.")
 _FIRST_LAYER = ("stem", "patch_embed", "pos_embed", "cls_token", "reg_token")
 
 
@@ -18,14 +21,15 @@ def make_optimizer(model: nn.Module, objective: Objective, section: Optimizer, *
     Vectors and biases do not decay. A parameter's rate is multiplied by `layer_decay` to the power of its distance from
     the head, and by the objective's `lr_scale`; each group keeps that factor as `scale`.
     """
-    depth = num_blocks(model)
+    blocks = block_layers(model)
+    last = max(blocks.values(), default=0) + 1
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for prefix, module in (("model", model), ("objective", objective)):
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            layer = layer_of(name, depth) if prefix == "model" else depth + 1
-            scale = section.layer_decay ** (depth + 1 - layer) * objective.lr_scale(f"{prefix}.{name}")
+            layer = layer_of(name, blocks) if prefix == "model" else last
+            scale = section.layer_decay ** (last - layer) * objective.lr_scale(f"{prefix}.{name}")
             groups.setdefault((scale, parameter.ndim > 1), []).append(parameter)
     sections = [
         {"params": parameters, "scale": scale, "weight_decay": section.weight_decay if decays else 0.0}
@@ -38,26 +42,41 @@ def make_optimizer(model: nn.Module, objective: Objective, section: Optimizer, *
     return torch.optim.AdamW(sections, lr=section.lr, betas=section.betas, fused=fused)
 
 
-def num_blocks(model: nn.Module) -> int:
-    """Returns how many blocks the encoder has, 0 where nothing is called so."""
-    found = [int(m[1]) for name, _ in model.named_parameters() if (m := re.match(r"encoder\..*?blocks\.(\d+)\.", name))]
-    return max(found, default=-1) + 1
+def block_layers(model: nn.Module) -> dict[str, int]:
+    """Returns the layer of each of the encoder's blocks, from 1, by what the names of its parameters begin with.
+
+    Blocks in stages, as Swin's and ConvNeXt's, are counted through from stage to stage.
+    """
+    prefixes = dict.fromkeys(found[0] for name, _ in model.named_parameters() if (found := _BLOCK.match(name)))
+    counts: Counter[str] = Counter()
+    layers = {}
+    for prefix in prefixes:
+        network = re.sub(r"\.\d+(?=\.)", "", prefix)  # without the numbers of stage and block
+        counts[network] += 1
+        layers[prefix] = counts[network]
+    return layers
 
 
-def layer_of(name: str, depth: int) -> int:
-    """Returns a parameter's layer: 0 for stem, patches and positions, i + 1 for block i, depth + 1 for all else."""
-    if not name.startswith("encoder."):
-        return depth + 1
-    if found := re.match(r"encoder\..*?blocks\.(\d+)\.", name):
-        return int(found[1]) + 1
-    return 0 if any(part in name.split(".") for part in _FIRST_LAYER) else depth + 1
+def layer_of(name: str, blocks: Mapping[str, int]) -> int:
+    """Returns a parameter's layer: 0 for stem, patches and positions, that of its block, one more than the last for all else.
+
+    What leads from one stage of blocks to the next belongs to the first block there.
+    """
+    if found := _BLOCK.match(name):
+        return blocks[found[0]]
+    if stage := re.match(r"encoder\..*?\.\d+\.", name):
+        within = [layer for prefix, layer in blocks.items() if prefix.startswith(stage[0])]
+        if within:
+            return min(within)
+    first = name.startswith("encoder.") and any(part in name.split(".") for part in _FIRST_LAYER)
+    return 0 if first else max(blocks.values(), default=0) + 1
 
 
 def learning_rate(section: Optimizer, step: int, steps_per_epoch: int, epochs: int) -> float:
     """Returns the rate of optimizer step `step` (from 0): a linear rise, then half a cosine down to `min_lr`."""
     warmup = section.warmup_epochs * steps_per_epoch
     if step < warmup:
-        return section.lr * (step + 1) / warmup
+        return min(section.lr, section.lr * (step + 1) / warmup)  # part of a step at its end
     if section.schedule == "constant":
         return section.lr
     share = (step - warmup) / max(1.0, epochs * steps_per_epoch - warmup)

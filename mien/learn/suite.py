@@ -273,7 +273,7 @@ def run_suite(
     """
     suite = Suite.read(path)
     planned = plan(suite, out, overrides or {}, draws)
-    budget = budget or suite.budget * draws
+    budget = suite.budget * draws if budget is None else budget
     chosen = affordable(planned, budget)
     _claim(suite, out)
     for one in planned:
@@ -302,7 +302,7 @@ def show_plan(
     """Prints the runs of a suite in order of worth, what they cost, how far each is, and what was drawn for it."""
     suite = Suite.read(path)
     planned = plan(suite, out, overrides or {}, draws)
-    chosen = affordable(planned, budget or suite.budget * draws)
+    chosen = affordable(planned, suite.budget * draws if budget is None else budget)
     done = _done(chosen, out)
     spent = 0.0
     for place, one in enumerate(planned):

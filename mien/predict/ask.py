@@ -49,7 +49,7 @@ def predict(
         largest: Only the largest face of each photo.
         min_face: Smallest side of a face that is searched, in pixels.
         class_conditional: Label sets cover each class's own answers, not all answers taken together.
-        split: Which faces of a table.
+        split: Which faces of a table: those of this split, or all.
         root: Folder of the table's images, where they moved.
         pictures: Folder for copies of the photos with their faces framed and named.
         shard: "i/n": the i-th of n equal shares of the pictures, in their order.
@@ -131,7 +131,8 @@ def _answer(predictor: Predictor, faces: SampleTable | list[Path], rows: range, 
 
 
 def _table(inputs: Sequence[Path | str], split: str, root: Path | None) -> SampleTable:
-    return SampleTable.read(inputs[0], root=root).in_split(split)
+    table = SampleTable.read(inputs[0], root=root)
+    return table if split == "all" else table.in_split(split)
 
 
 def _is_table(inputs: Sequence[Path | str]) -> bool:

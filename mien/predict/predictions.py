@@ -196,7 +196,7 @@ class Predictions:
         rows = self.to_arrow().to_pylist()
         for row in (row for row in rows if row["status"] != "ok"):
             row |= dict.fromkeys((f"prob_{name}" for name in self.classes), None)  # JSON has no NaN
-        return "\n".join(json.dumps(row) for row in rows)
+        return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
 
     def write(self, path: Path | str, *, overwrite: bool = False, half: bool = False) -> None:
         """Writes Parquet, whole or not at all; `half` stores probabilities as float16.
@@ -234,6 +234,11 @@ class Predictions:
             return cls.join([cls.read(file) for file in shard_files(path)])
         if not path.is_file():
             raise TableError(f"predictions {path}: no such file. Make them with: mien predict …")
+        if path.suffix in (".csv", ".jsonl"):
+            raise TableError(
+                f"predictions {path}: {path.suffix} is for people and other programs; what is read back is .parquet. "
+                f"Make that with: mien predict … --out {path.stem}.parquet"
+            )
         try:
             return cls._from_stored(read_parquet(path))
         except TableError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.data.images import Picture, decode, load_images
+from mien.data.images import Picture, decode, listed, load_images
 from mien.data.table import SampleTable
 from mien.errors import ImageError, WeightsError
 from mien.files import raise_want_of_memory
@@ -101,7 +101,7 @@ class Predictor:
 
     def predict(
         self,
-        pictures: SampleTable | Sequence[Picture],
+        pictures: SampleTable | Picture | Sequence[Picture],
         *,
         names: Sequence[str] | None = None,
         cropped: bool = False,
@@ -116,7 +116,8 @@ class Predictor:
         that cannot be read, has one row of its own name. A table has one row a face, whatever its pictures are.
 
         Args:
-            pictures: A table, or paths, file bytes, (H, W) or (H, W, 3) uint8 arrays or Pillow images.
+            pictures: A table, or paths, file bytes, (H, W) or (H, W, 3) uint8 arrays or Pillow images, or one of these, which
+                counts as a list of one.
             names: What to call the photos; null takes the path, or the position.
             cropped: Each picture is one face already: nothing is searched or cut, and a row has the picture's name.
             boxes: For each photo its (F, 4) faces: left, top, right, bottom in pixels. Nothing is searched then.
@@ -126,6 +127,7 @@ class Predictor:
         """
         if isinstance(pictures, SampleTable):
             return self._of_table(pictures, done)
+        pictures = listed(pictures)
         names = names if names is not None else [_name(picture, place) for place, picture in enumerate(pictures)]
         if cropped:
             return self._of_crops(pictures, names, done)

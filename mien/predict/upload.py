@@ -57,7 +57,7 @@ def _check_licence(folder: Path, config: ModelConfig, accepted: str | None) -> N
     if not (config.licence or "").strip():
         raise WeightsError(
             f"model {folder}: config.json states no licence of the data, so it is not known whether the model may be passed "
-            "on. State it when the table is imported (--licence), and train from that."
+            "on. State it when the table is imported (--licence), and train from that; or with mien export --licence."
         )
     if accepted != config.licence:
         raise RecipeError(

@@ -14,8 +14,8 @@ from mien.audit.apply import apply, what_changed
 from mien.audit.decisions import Decision, Followed, append, fingerprint, parse, read, states
 from mien.audit.decisions_export import export
 from mien.audit.forget import forget
-from mien.candidates.answers import read_answers
 from mien.data.readers import drawn
+from mien.data.readers.answers_file import read_answers
 from mien.data.table import SampleTable
 from mien.errors import RunError, TableError
 

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from mien.candidates.answers import answers, only_known, read_answers
+from mien.candidates.answers import answers, only_known
+from mien.data.readers.answers_file import read_answers
 from mien.data.table import SampleTable
 from mien.errors import TableError
 
@@ -86,10 +87,26 @@ def test_without_a_key_and_for_strange_answers_nothing_is_counted(table, tmp_pat
     with pytest.raises(TableError, match="key is empty"):
         read_answers(written(tmp_path, CSV), key="")
     for text, said in (
-        ("z,ann,x", "'z' is not in the table"),
-        ("a,ann,w", "answer 'w' is unknown"),
-        ("a,ann,x\na,ann,x", "twice"),
+        ("z,ann,x", r"answers.csv, line 2: sample 'z' is not in the table.* such as 'a', without the picture's suffix"),
+        ("a,ann,x\na,bo,w", r"answers.csv, line 3 \(a\): answer 'w' is unknown"),
+        ("a,ann,x\na.png,ann,x", "line 3 .* twice"),
     ):
         given = read_answers(written(tmp_path, f"sample,annotator,answer\n{text}\n"), key="k")
         with pytest.raises(TableError, match=said):
             answers(table, given)
+
+
+def test_spaces_around_words_and_a_picture_s_suffix_do_not_matter(table, tmp_path):
+    text = "sample,annotator,answer\na.png, ann ,x \n b ,ann,y\n"
+    given = read_answers(written(tmp_path, text), key="k")
+    assert len(set(given["annotator"].to_pylist())) == 1
+    np.testing.assert_array_equal(answers(table, given).votes, [[1, 0], [0, 1], [0, 0]])
+    both = SampleTable.from_columns({"sample": ["a", "a.png"]}, classes=("x", "y"))
+    np.testing.assert_array_equal(answers(both, given.slice(0, 1)).votes, [[0, 0], [1, 0]])
+
+
+def test_decimals_have_commas_only_where_semicolons_separate(tmp_path):
+    text = "sample;annotator;answer;seconds\na;ann;x;8,8\n"
+    assert read_answers(written(tmp_path, text), key="k")["seconds"].to_pylist() == [8.8]
+    with pytest.raises(TableError, match="seconds are '8,8'"):
+        read_answers(written(tmp_path, text.replace("8,8", '"8,8"').replace(";", ",")), key="k")

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 
 from mien import methods
 from mien.data.readers import drawn
@@ -187,6 +189,28 @@ def test_sgd_over_balanced_classes_resumes_to_the_last_bit(faces, stopped, tmp_p
     content = recipe(faces, "vit_small_48", **sections)
     unbroken = train(content, out=tmp_path / "unbroken")
     assert_equal_runs(unbroken, stopped(content, tmp_path / "run", 3))
+
+
+@pytest.fixture
+def float16(monkeypatch):
+    """Trains in float16 on a CPU, with a first scale of the loss at which gradients overflow."""
+
+    def fabric(recipe):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**21, growth_interval=2)
+        return Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+
+    monkeypatch.setattr("mien.learn.train._fabric", fabric)
+
+
+@pytest.mark.usefixtures("float16")
+def test_in_float16_an_overflow_costs_a_step_and_a_resumed_run_scales_its_loss_as_before(faces, stopped, tmp_path):
+    content = recipe(
+        faces, "vit_small_48", optimizer={"clip": 1.0}, train={"precision": "16-mixed", "epochs": 1, "batch_size": 6}
+    )
+    unbroken = train(content, out=tmp_path / "unbroken")
+    last = checkpoint.load(unbroken.checkpoint)
+    assert last["precision"]["scale"] < 2.0**21 and next(iter(last["optimizer"]["state"].values()))["step"] < last["step"]
+    assert_equal_runs(unbroken, stopped(content, tmp_path / "run", 5))
 
 
 @pytest.mark.usefixtures("without_a_model")

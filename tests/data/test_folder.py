@@ -126,3 +126,11 @@ def test_a_link_without_its_file_is_named(tmp_path):
     write_pictures(tmp_path, "a/1.png", "b/1.png")
     (tmp_path / "a" / "2.png").symlink_to(tmp_path / "gone.png")
     assert "a/2.png cannot be read" in refusal(tmp_path)
+
+
+def test_files_that_are_no_pictures_by_their_names_are_counted(tmp_path):
+    for name in ("a.jfif", "b.JP2", "notes.txt", ".hidden", "Thumbs.db"):
+        (tmp_path / name).write_bytes(name.encode())
+    table = folder.read(tmp_path)
+    assert table.samples == ["a", "b"]
+    assert table.how[0]["files_skipped"] == 2

@@ -247,7 +247,7 @@ def test_a_bad_row_of_a_parquet_file_is_named(folder):
 @pytest.mark.parametrize(
     ("text", "options", "says"),
     [
-        ("file,label\na.png,sad\n", {}, "no column path or image. Name the one that is, as columns.path"),
+        ("file,label\na.png,sad\n", {}, "no column path or image. Name the one that is: --columns.path"),
         ("path\na.png\n", {}, "neither labels nor class names"),
         ("path,label,happy,sad\na.png,sad,1,2\nb.png,happy,1,2\n", {}, "happy, sad looks like votes. Name all classes"),
         ('path,votes\na.png,"[1,2]"\n', {}, "column votes looks like votes. Name all classes"),
@@ -287,3 +287,15 @@ def test_numbers_that_pandas_made_floats_are_read(folder):
     table = table_file.read(folder / "faces.parquet", classes=CLASSES)
     assert table.values("label").tolist() == ["sad", None]
     assert table.votes.tolist() == [[3, 0], [0, 7]]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", ","])
+def test_a_csv_file_is_separated_by_what_is_most_frequent_in_its_header(folder, mark):
+    header = mark.join(('"path"', '"label"', '"a;;b,,c\t\td"'))
+    table = table_file.read(write(folder, f'{header}\na.png{mark}"sad"{mark}x\nb.png{mark}happy{mark}"y;,\tz"\n'))
+    assert table.values("label").tolist() == ["sad", "happy"]
+    assert table.values("a;;b,,c\t\td").tolist() == ["x", "y;,\tz"]
+
+
+def test_one_row_per_answer_is_told_where_it_belongs(folder):
+    assert "mien data import answers" in refusal(write(folder, "path,label\na.png,sad\na.png,happy\n"))

@@ -270,6 +270,15 @@ def test_a_dry_run_lists_what_would_be_trained_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_budget_of_nothing_trains_nothing(suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert compare(suite(), tmp_path / "out", "--budget", "0") == 0
+    printed = capsys.readouterr()
+    assert "0 of 5 runs fit into 0 epochs" in printed.err and "| partial | not measured |" in printed.out
+    assert not (tmp_path / "out" / "runs").exists()
+    assert compare(suite(), tmp_path / "out", "--budget", "0", "--dry-run") == 0
+    assert capsys.readouterr().out.count("beyond the budget") == 5
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mien.candidates.answers import read_answers
 from mien.data.manifest import Manifest
 from mien.data.readers import affectnet, drawn, ferplus, folder, label_list, rafdb, table_file
+from mien.data.readers.answers_file import read_answers
 from mien.data.table import SampleTable
 from mien.errors import MienError, TableError
 from mien.evaluate.choice import read_metrics

@@ -7,7 +7,7 @@ from torch import nn
 
 from mien.learn.model import FaceModel
 from mien.learn.objective import Objective
-from mien.learn.optimizer import EMA, layer_of, learning_rate, make_optimizer, num_blocks
+from mien.learn.optimizer import EMA, block_layers, layer_of, learning_rate, make_optimizer
 from mien.recipe import Optimizer
 
 ENCODER = {"name": "vit_small_48", "width": 16, "depth": 3, "heads": 2, "stem": "patch"}
@@ -85,11 +85,27 @@ def test_every_trained_parameter_is_in_one_group_and_frozen_ones_in_none(model):
     ],
 )
 def test_parameters_of_timm_and_of_heads_have_their_layer(name, layer):
-    assert layer_of(name, 12) == layer
+    assert layer_of(name, {f"encoder.body.blocks.{place}.": place + 1 for place in range(12)}) == layer
 
 
 def test_blocks_are_counted_and_networks_without_have_none(model):
-    assert num_blocks(model) == 3 and num_blocks(nn.Linear(2, 2)) == 0
+    assert list(block_layers(model).values()) == [1, 2, 3] and block_layers(nn.Linear(2, 2)) == {}
+
+
+def test_blocks_in_stages_are_counted_through_so_that_the_last_stage_learns_fastest():
+    encoder = {"name": "test_convnext"}  # four stages of one, two, four and two blocks
+    found = groups(FaceModel.from_config({**CONFIG, "image_size": 32, "encoder": encoder}, ("a", "b")), layer_decay=0.5)
+    parts = ("stem.0", "stages.0.blocks.0.mlp.fc1", "stages.2.blocks.3.mlp.fc1", "stages.3.downsample.1")
+    parts += ("stages.3.blocks.0.mlp.fc1", "stages.3.blocks.1.mlp.fc1", "head.norm")
+    powers = [-math.log2(found[f"model.encoder.body.{part}.weight"]["scale"]) for part in parts]
+    assert powers == [10, 9, 3, 2, 2, 1, 0]
+
+
+def test_blocks_of_a_stem_are_the_stem():
+    encoder = {"name": "transfer", "widths": [8, 8, 8], "width": 16, "depth": 1, "heads": 2}
+    found = groups(FaceModel.from_config({**CONFIG, "encoder": encoder}, ("a", "b")), layer_decay=0.5)
+    names = ("stem.blocks.0.squeeze", "stem.blocks.2.squeeze", "transformer.blocks.0.widen")
+    assert [found[f"model.encoder.{name}.weight"]["scale"] for name in names] == [0.25, 0.25, 0.5]
 
 
 def test_stem_and_blocks_of_the_residual_network_have_their_layer():
@@ -142,6 +158,12 @@ def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
 def test_a_warm_up_may_be_a_fraction_of_an_epoch_or_nothing():
     assert learning_rate(Optimizer(lr=1.0, warmup_epochs=0.5), 3, 10, 5) == pytest.approx(0.8)
     assert learning_rate(Optimizer(lr=1.0, warmup_epochs=0), 0, 10, 5) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.1, 4), (0.5, 1), (0.5, 5), (1.5, 3)])
+def test_no_step_of_a_warm_up_that_ends_within_a_step_exceeds_the_rate(warmup, steps):
+    rates = [learning_rate(Optimizer(lr=1.0, warmup_epochs=warmup), step, steps, 6) for step in range(6 * steps)]
+    assert max(rates) == 1.0 and rates[: rates.index(1.0)] == sorted(rates[: rates.index(1.0)])
 
 
 def test_a_constant_schedule_stays_at_its_peak_after_the_warm_up():

@@ -62,6 +62,12 @@ def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
             read_config(where)
 
 
+def test_a_run_that_has_not_finished_is_told_from_what_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(WeightsError, match=r"has not finished .* mien train .*recipe.yaml --out .* --resume"):
+        read_config(tmp_path)
+
+
 def test_a_file_is_found_when_it_is_the_one_that_the_config_names(folder: Path) -> None:
     assert check_file(folder, read_config(folder), "model.onnx") == folder / "model.onnx"
 

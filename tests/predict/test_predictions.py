@@ -115,6 +115,13 @@ def test_a_write_that_fails_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_forms_for_other_programs_are_told_from_what_is_read_back(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"found{suffix}").touch()
+    with pytest.raises(TableError, match=rf"\{suffix} is for people and other programs; .* --out found.parquet"):
+        Predictions.read(tmp_path / f"found{suffix}")
+
+
 def test_what_is_no_file_of_predictions_is_refused(predictions: Predictions, tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     with pytest.raises(TableError, match=r"no such file. Make them with: mien predict"):
@@ -236,6 +243,7 @@ def test_json_is_one_object_a_line_without_nan(predictions: Predictions) -> None
 
     rows = [json.loads(row, parse_constant=refuse) for row in predictions.to_json().split("\n")]
     assert [row["label"] for row in rows] == ["glad", None, "calm", None]
+    assert '"prob_très triste"' in predictions.to_json(), "words stay as people write them"
     assert [row["prob_glad"] for row in rows] == [pytest.approx(0.7), None, pytest.approx(0.1), None]
 
 

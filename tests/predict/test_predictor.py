@@ -162,3 +162,13 @@ def test_what_is_no_model_of_classes_is_refused(folder: Path, tmp_path: Path) ->
     (folder / "model.onnx").unlink()
     with pytest.raises(WeightsError, match=r"model.onnx is missing"):
         Predictor.load(folder)
+
+
+def test_one_picture_is_a_list_of_one(predictor: Predictor, pictures: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(pictures[0]))
+    colour = np.stack([pictures[0]] * 3, 2)
+    alone = (str(tmp_path / "x.png"), tmp_path / "x.png", png(pictures[0]), pictures[0], colour, Image.fromarray(pictures[0]))
+    for picture in alone:
+        found = predictor.predict(picture, cropped=True)
+        np.testing.assert_allclose(found.probs, predictor.predict([pictures[0]], cropped=True).probs, atol=1e-6)
+    assert len(predictor.predict(pictures, cropped=True)) == 5, "five grey ones"

@@ -44,3 +44,12 @@ def test_candidate_sets_by_rows_are_the_same_on_parts_of_a_table(table: Path) ->
     np.testing.assert_array_equal(by_votes, votes(read).candidates)
     by_model = np.concatenate([topk(part, probs=mine, k=3).candidates for part, mine in parts])
     np.testing.assert_array_equal(by_model, topk(read, probs=probs, k=3).candidates)
+
+
+def test_all_splits_are_answered_where_all_are_asked_for(tmp_path: Path, table: Path) -> None:
+    read = SampleTable.read(table)
+    read.with_column("split", ["train", "report", None, *["test"] * 8]).write(table, overwrite=True)
+    for place in (1, 2):
+        tokens = ["predict", table, "--out", tmp_path / "answers", "--split", "all", "--shard", f"{place}/2"]
+        assert cli.main(list(map(str, tokens))) == 0
+    assert list(Predictions.read(tmp_path / "answers").samples) == read.samples

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from mien.learn.objectives.supervised.ada_cm import AdaptiveMargin, drawn_evenly
+from mien.learn.randomness import permutation
 
 LABEL = [0, 2, 1, 1, 2, 0]
 VIEWS = ("weak", "weak_2", "strong")
@@ -83,3 +84,9 @@ def test_labels_are_drawn_evenly_and_a_small_class_gives_all():
     assert torch.bincount(label[chosen]).tolist() == [10, 3, 10]
     assert torch.equal(chosen, drawn_evenly(targets, 23, 0)) and not torch.equal(chosen, drawn_evenly(targets, 23, 1))
     assert drawn_evenly(targets, 200, 0).all()
+
+
+def test_labelled_faces_are_spread_over_the_first_epoch_of_a_training_with_the_same_seed():
+    targets = torch.nn.functional.one_hot(torch.arange(2000) % 5, 5).float()
+    early = drawn_evenly(targets, 200, 0)[permutation(0, 0, 2000)[:250]]
+    assert 10 <= int(early.sum()) <= 40  # 25 on average, with a deviation of 4.4

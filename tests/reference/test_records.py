@@ -7,7 +7,7 @@ import torch
 from mien.learn.batch import Batch
 from mien.learn.heads.linear import Linear
 from mien.learn.model import Features
-from mien.learn.objective import Progress, TrainingData
+from mien.learn.objective import Loss, Progress, TrainingData
 from mien.learn.objectives.partial.records import DynamicRebalancing
 
 CANDIDATES = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 1, 1]], float)
@@ -60,3 +60,17 @@ def test_of_two_equally_likely_candidates_the_one_that_is_rare_elsewhere_weighs_
     with torch.no_grad():
         objective.update(model, batch, objective(model, batch, progress), progress)
     assert objective.weights.values[0, 1] > 0.9
+
+
+def test_dropout_leaves_nothing_out_of_the_mean_feature(model):
+    found = []
+    for dropout in (0.0, 0.5):
+        objective, targets = DynamicRebalancing(warmup_epochs=0), torch.tensor(CANDIDATES, dtype=torch.float32)
+        objective.bind(model, TrainingData(5, tuple("abcd"), targets))
+        model.head.dropout.p = dropout
+        pooled = torch.ones(5, 3)
+        loss = Loss(torch.zeros(()), torch.zeros(5, 4), carry={"pooled": pooled})
+        with torch.no_grad():
+            objective.update(model, Batch(torch.arange(5), torch.arange(5), {}, targets), loss, Progress(0, 0, 10, 0.0))
+        found.append(objective.weights.values)
+    assert model.head.training and torch.equal(*found)

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from mien.classes import FERPLUS
+from mien.data.images import FORMATS
 from mien.data.readers.owner_splits import OWNER_SPLITS, cut
 from mien.data.table import SampleTable
 from mien.errors import TableError, did_you_mean
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+if "AVIF" in FORMATS:
+    SUFFIXES.add(".avif")
 _LAYOUT = "Expected one folder per class, or pictures alone, either at once or below train, val and test"
 
 
@@ -34,7 +37,8 @@ def read(
     `owner_split`. Without that level every picture is in train, select or calibrate.
 
     A sample's id is its path without the suffix. `group` is the file's digest, so that no picture is both in train and in
-    select or calibrate. Hidden files and folders, and files that are no pictures, are left out.
+    select or calibrate. Hidden files and folders, and files that are no pictures by their names, are left out; the
+    latter are counted.
 
     Args:
         root: The folder.
@@ -49,7 +53,7 @@ def read(
         TableError: If the folder holds no pictures, mixes layouts, or has a class that `classes` lacks.
     """
     root = Path(root)
-    pictures = _find_pictures(root)
+    pictures, skipped = _find_pictures(root)
     splits, labels = _sort_pictures(root, pictures)
     named = sorted({label for label in labels if label is not None})
     if classes is None and len(named) == 1:
@@ -70,13 +74,13 @@ def read(
         root=root,
         source=source or root.absolute().name,
         licence=licence,
-        how=[{"step": "import", "reader": "folder", "faces": len(pictures)}],
+        how=[{"step": "import", "reader": "folder", "faces": len(pictures), "files_skipped": skipped}],
     )
     return cut(table, seed, select=select, calibrate=calibrate)
 
 
-def _find_pictures(root: Path) -> list[PurePath]:
-    """Returns the paths of all pictures below `root`, relative to it, sorted."""
+def _find_pictures(root: Path) -> tuple[list[PurePath], int]:
+    """Returns the paths of all pictures below `root`, relative to it, sorted, and how many files are none by their names."""
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise TableError(f"folder {root} {what}. {_LAYOUT}; pass the folder as --root.")
@@ -85,13 +89,17 @@ def _find_pictures(root: Path) -> list[PurePath]:
         raise TableError(f"folder {error.filename} cannot be read ({error.strerror}). Change its rights or take it out.")
 
     found: list[PurePath] = []
+    skipped = 0
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = PurePath(folder).relative_to(root)
-        found += [inside / name for name in files if name[0] != "." and PurePath(name).suffix.lower() in SUFFIXES]
+        shown = [inside / name for name in files if name[0] != "."]
+        pictures = [path for path in shown if path.suffix.lower() in SUFFIXES]
+        found += pictures
+        skipped += len(shown) - len(pictures)
     if not found:
         raise TableError(f"folder {root}: no pictures. {_LAYOUT}; files count that end in {', '.join(sorted(SUFFIXES))}.")
-    return sorted(found)
+    return sorted(found), skipped
 
 
 def _sort_pictures(root: Path, pictures: list[PurePath]) -> tuple[list[str | None], list[str | None]]:

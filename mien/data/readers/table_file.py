@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.data.readers.owner_splits import OWNER_SPLITS, cut
-from mien.data.readers.row_files import Row, column_of, place_of, read_rows
+from mien.data.readers.row_files import Row, column_of, find_columns, place_of, read_rows, sample_of, text_of
 from mien.data.rules import apply_rule
 from mien.data.table import SPLITS, SampleTable
 from mien.errors import TableError, did_you_mean
@@ -19,6 +19,7 @@ from mien.errors import TableError, did_you_mean
 ROLES = ("sample", "path", "image", "label", "votes", "split", "group", "box")
 _RESERVED = ("owner_split", "candidates", "points")  # mien writes these itself
 LISTED = 20  # bad rows that are named; not stated; ours
+_NAME_CLASSES = "Name all classes in order: --classes, in Python classes=."
 _MAX_VOTES = np.iinfo(np.int16).max
 
 
@@ -48,6 +49,7 @@ def read(
     seed: int = 0,
     select: float = 0.08,
     calibrate: float = 0.08,
+    counted: tuple[list[str], list[Row]] | None = None,
 ) -> SampleTable:
     """Returns the faces of a CSV (.csv, .tsv), JSON Lines (.jsonl, .ndjson) or Parquet (.parquet) file, one per row.
 
@@ -76,19 +78,16 @@ def read(
         seed: Seed of the cut into train, select and calibrate.
         select: Share of train that becomes select, where the file has neither of the two.
         calibrate: Share of train that becomes calibrate, where the file has neither of the two.
+        counted: Names of columns and a row per face, where these were counted from the file's own rows.
 
     Raises:
         TableError: If the file or its columns cannot be used; with one line for each row that cannot, up to `LISTED`.
     """
     path = Path(path)
-    names, rows, stored = read_rows(path)
+    names, rows, stored = (*counted, None) if counted else read_rows(path)
     taken = _find_columns(path, names, columns or {})
     labels = tuple(name for name in names if name == taken.get("label") or name.startswith("label_"))
-    if classes is None:
-        found = {_name(cells.get(name)) for name in labels for _, cells in rows if isinstance(cells, dict)}
-        known = tuple(sorted(name for name in found if name is not None))
-    else:
-        known = tuple(classes)
+    known = tuple(classes) if classes is not None else _find_classes(labels, rows)
     vote_names, apart = _find_votes(path, names, taken, known, tuple(other_answers), classes is not None)
     root = Path(root) if root is not None else path.parent
     if not root.is_dir():
@@ -121,22 +120,19 @@ def read(
 
 def _find_columns(path: Path, names: list[str], columns: Mapping[str, str]) -> dict[str, str]:
     """Returns the column of each role that the file has; refuses a file without pictures."""
-    for role, name in columns.items():
-        if role not in ROLES:
-            raise TableError(f"{path}: columns.{role} is no role. {did_you_mean(role, ROLES)}")
-        if name not in names:
-            raise TableError(f"{path}: there is no column {name}. {did_you_mean(name, names)}")
+    found = find_columns(str(path), names, ROLES, columns, ("path", "image"))
     for name in _RESERVED:
         if name in names:
             raise TableError(
                 f"{path}: a column is called {name}, where mien keeps its own. Rename it; mien's own tables need no import."
             )
-    found = {role: columns.get(role, role) for role in ROLES if columns.get(role, role) in names}
-    if "path" not in found and "image" not in found:
-        raise TableError(
-            f"{path}: no column path or image. Name the one that is, as columns.path. {did_you_mean('path', names)}"
-        )
     return found
+
+
+def _find_classes(labels: tuple[str, ...], rows: list[Row]) -> tuple[str, ...]:
+    """Returns the labels that occur, sorted."""
+    found = {_name(cells.get(name)) for name in labels for _, cells in rows if isinstance(cells, dict)}
+    return tuple(sorted(name for name in found if name is not None))
 
 
 def _find_votes(
@@ -146,9 +142,9 @@ def _find_votes(
     apart = [name for name in (*classes, *answers) if name in names and name not in taken.values()]
     if not given and (apart or "votes" in taken):
         which = taken.get("votes") or ", ".join(apart)
-        raise TableError(f"{path}: column {which} looks like votes. Name all classes in order, as classes.")
+        raise TableError(f"{path}: column {which} looks like votes. {_NAME_CLASSES}")
     if not classes:
-        raise TableError(f"{path}: neither labels nor class names. Name all classes in order, as classes.")
+        raise TableError(f"{path}: neither labels nor class names. {_NAME_CLASSES}")
     if "votes" in taken:
         if apart:
             raise TableError(f"{path}: votes stand in {taken['votes']} and in {apart[0]} too. Rename or drop one.")
@@ -189,11 +185,11 @@ def _read_face(form: _Form, number: str, where: str, cells: dict[str, Any] | Tab
     given = {role: cells.get(name) for role, name in form.taken.items()}
     face = _read_picture(form, given)
     path = face["path"]
-    sample = _text(given.get("sample")) or (Path(path).with_suffix("").as_posix() if path else number)
+    sample = text_of(given.get("sample")) or (sample_of(path) if path else number)
     if sample in form.seen:
         raise TableError(
             f"sample {sample} stands in {form.seen[sample]} too. Expected unique ids; "
-            "several faces of one picture need a column sample."
+            "several faces of one picture need a column sample. Has each answer a row? mien data import answers counts them."
         )
     form.seen[sample] = where
     face = {"sample": sample, **face}
@@ -211,11 +207,11 @@ def _read_face(form: _Form, number: str, where: str, cells: dict[str, Any] | Tab
 
 def _read_picture(form: _Form, given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns `path`, `image` or both; a text in `image` is a path, as is one in its stead."""
-    image, path = given.get("image"), _text(given.get("path"))
+    image, path = given.get("image"), text_of(given.get("path"))
     if isinstance(image, dict):  # as Hugging Face stores a picture
         image = image.get("bytes") or image.get("path")
     if isinstance(image, str):
-        image, path = None, path or _text(image)
+        image, path = None, path or text_of(image)
     if image is not None and not isinstance(image, bytes):
         raise TableError(f"image is {image!r:.40}. Expected the bytes of a file, or its path.")
     if image is None and path is None:
@@ -230,7 +226,7 @@ def _read_picture(form: _Form, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_label(form: _Form, name: str, value: Any) -> str | None:
-    for label in (_text(value), _name(value)):
+    for label in (text_of(value), _name(value)):
         if label is None or label in form.classes:
             return label
     place = place_of(str(label), len(form.classes))
@@ -256,7 +252,7 @@ def _read_votes(form: _Form, cells: Mapping[str, Any], given: Mapping[str, Any])
 
 def _read_split(given: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Returns our split and the owner's name for it."""
-    name = _text(given["split"])
+    name = text_of(given["split"])
     if name is None:
         return None, None
     split = name if name in SPLITS else OWNER_SPLITS.get(name.lower())
@@ -278,23 +274,14 @@ def _read_box(value: Any) -> list[float] | None:
 
 def _numbers(value: Any) -> list[float]:
     """Returns the numbers of a list, or of text such as "[1, 2]" or "(1, 2)"; an empty entry is 0, nothing an empty list."""
-    if _text(value) is None:
+    if text_of(value) is None:
         return []
     parts = value.strip("()[] ").split(",") if isinstance(value, str) else value
-    return [float(_text(part) or 0) for part in parts]
+    return [float(text_of(part) or 0) for part in parts]
 
 
 def _name(value: Any) -> str | None:
     """Returns a cell as text, null where empty; 3.0 is 3, as pandas writes it where a column lacks other numbers."""
-    text = _text(value)
+    text = text_of(value)
     whole = (text or "").removesuffix(".0")
     return whole if whole.isdecimal() else text
-
-
-def _text(value: Any) -> str | None:
-    """Returns a cell as text, null where it is empty."""
-    if value is None or value != value:  # NaN is pandas' empty cell
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None

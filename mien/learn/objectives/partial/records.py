@@ -8,7 +8,7 @@ from torch import Tensor
 from mien.learn.batch import Batch
 from mien.learn.gather import gather_rows
 from mien.learn.memory import SampleMemory
-from mien.learn.model import FaceModel, Features
+from mien.learn.model import FaceModel
 from mien.learn.objective import Loss, Objective, Progress, Ranges, TrainingData, cross_entropy_to, softmax_inside, uniform_over
 
 
@@ -60,6 +60,6 @@ class DynamicRebalancing(Objective):
         self.mean_feature.lerp_(gather_rows(loss.carry["pooled"]).mean(0), 1 - self.momentum)
         if progress.epoch < self.warmup_epochs:
             return
-        mean = self.mean_feature[None]  # (1, D)
-        bias = model.head(Features(mean[:, None], None, mean)).logits  # (1, K); its sum of exponentials cancels below
+        # The map itself: the head would drop parts of the mean feature. Its sum of exponentials cancels below.
+        bias = model.head.classify(self.mean_feature[None])  # type: ignore[operator]  # (1, K)
         self.weights.write(batch.index, softmax_inside(loss.logits - bias, batch.targets))

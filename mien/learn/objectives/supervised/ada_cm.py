@@ -13,7 +13,7 @@ from mien.learn.memory import SampleMemory
 from mien.learn.model import FaceModel
 from mien.learn.momentum import unit_rows
 from mien.learn.objective import Loss, Objective, Progress, TrainingData
-from mien.learn.randomness import permutation
+from mien.learn.randomness import keys, uniform
 
 _LOWEST = 0.8  # of the margins, and where they start: official code
 _SHARE = 0.97  # β, of the mean confidence that a margin reaches: official code
@@ -109,7 +109,8 @@ class AdaptiveMargin(Objective):
 
 def drawn_evenly(targets: Tensor, count: int, seed: int) -> Tensor:
     """Returns (N,) of which `count` are true, equally many of each class; a class that has fewer has all of them true."""
-    order = permutation(seed, 0, len(targets)).to(targets.device)
+    # A stream of its own: the order of an epoch, of the same seed, would bring all labelled faces first.
+    order = uniform(keys(seed, 0, torch.arange(len(targets))), "ada_cm labelled").argsort(stable=True).to(targets.device)
     mine = targets[order].long()  # (N, K) one-hot
     turn = (mine.cumsum(0) * mine).sum(1)  # a face's place among those of its class
     chosen = torch.zeros(len(targets), dtype=torch.bool, device=targets.device)

@@ -1,0 +1,156 @@
+"""Commands that read who gave which answer: as a table of the faces, or as votes for faces that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from mien.cli.app import Names, Rule, candidates, imports, refuse_existing, write_table, wrote
+from mien.cli.data_commands import write_import
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Columns = dict[str, str] | None
+
+
+@imports.command(name="answers")
+def import_answers(
+    file: Path,
+    *,
+    out: Path,
+    classes: Annotated[list[str], Parameter(consume_multiple=True)],
+    root: Path | None = None,
+    other_answers: Names = None,
+    columns: Columns = None,
+    key_file: Path | None = None,
+    keep: Path | None = None,
+    rule: Rule = "majority",
+    source: str | None = None,
+    licence: str | None = None,
+    seed: int = 0,
+    select: float = 0.08,
+    calibrate: float = 0.08,
+    overwrite: bool = False,
+) -> None:
+    """A CSV, JSON Lines or Parquet file with one row per answer, as platforms for crowds export them; votes are counted.
+
+    mien data import answers export.csv --classes happy sad --columns.path picture --out faces.parquet
+
+    Args:
+        file: Columns path (or image), annotator and answer, and any of sample, seconds, split, group, box.
+        out: Table to write, a Parquet file.
+        classes: Class names in order.
+        root: Folder that paths are relative to; without it the file's own.
+        other_answers: Answers that are no class, such as unknown.
+        columns: Other names of columns, such as --columns.path picture --columns.answer emotion.
+        key_file: With --keep: a file whose text is your secret; people are known by a hash of their name and it.
+        keep: Parquet file for the answers with hashed identities, for mien audit annotators; else who answered is forgotten.
+        rule: How votes become labels.
+        source: Name of the data set; without it the file's.
+        licence: Terms of images and labels.
+        seed: Seed of the splits.
+        select: Share of train that is kept for choosing.
+        calibrate: Share of train that is kept for temperature and label sets.
+        overwrite: Replace the files if they exist.
+    """
+    from mien.data.readers import answers_file
+    from mien.errors import RecipeError
+
+    if (keep is None) != (key_file is None):
+        raise RecipeError("import answers: expected --keep and --key-file together; neither where answers are only counted.")
+    if keep is not None:
+        refuse_existing(keep, overwrite)
+    table, given = answers_file.read(
+        file,
+        classes=classes,
+        other_answers=other_answers or (),
+        columns=columns,
+        key=read_key(key_file) if key_file is not None else None,
+        root=root,
+        rule=rule,
+        source=source,
+        licence=licence,
+        seed=seed,
+        select=select,
+        calibrate=calibrate,
+    )
+    write_import(table, out, overwrite)
+    if keep is not None:
+        _keep(given, keep)
+
+
+@candidates.command(name="answers")
+def count_answers(
+    table: Path,
+    answers: Path,
+    *,
+    key_file: Path,
+    out: Path,
+    keep: Path | None = None,
+    columns: Columns = None,
+    at_least: int = 2,
+    overwrite: bool = False,
+) -> None:
+    """Every class that enough people answered, from a file of sample, annotator and answer.
+
+    mien candidates answers faces.parquet answers.csv --key-file secret.txt --keep answers.parquet --out voted.parquet
+
+    Args:
+        table: Their faces; its votes, if any, are replaced.
+        answers: CSV, JSON Lines, Parquet, or an export of Label Studio (.json).
+        key_file: A file whose text is your secret; people are known by a hash of their name and it.
+        out: Table to write.
+        keep: Parquet file for the answers with hashed identities, for mien audit annotators.
+        columns: Other names of its columns, such as --columns.sample face --columns.answer emotion.
+        at_least: Votes that a class needs.
+        overwrite: Replace the files if they exist.
+    """
+    from mien.candidates.answers import answers as as_candidates
+    from mien.data.readers.answers_file import read_answers
+    from mien.data.table import SampleTable
+
+    if keep is not None:
+        refuse_existing(keep, overwrite)
+    given = read_answers(answers, key=read_key(key_file), columns=columns)
+    write_table(as_candidates(SampleTable.read(table), given, at_least=at_least), out, overwrite)
+    if keep is not None:
+        _keep(given, keep)
+
+
+def _keep(given: pa.Table, path: Path) -> None:
+    """Writes answers with hashed identities, and says how many; where each stood in its file is left out."""
+    import pyarrow.parquet as pq
+
+    from mien.files import whole_file
+
+    with whole_file(path) as partial:
+        pq.write_table(given.drop_columns(["where"]), partial, compression="zstd")
+    wrote(path, f"{given.num_rows:,} answers")
+
+
+def kept_answers(path: Path) -> pa.Table:
+    """Returns the answers that --keep wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from mien.errors import TableError
+
+    try:
+        found = pq.read_table(path) if path.is_file() else None
+    except (pa.ArrowException, OSError):
+        found = None
+    if found is None or not {"sample", "annotator", "answer"} <= set(found.column_names):
+        raise TableError(f"answers {path}: expected the Parquet file that mien candidates answers writes with --keep.")
+    return found
+
+
+def read_key(path: Path) -> str:
+    """Returns the text of a key file, without the line's end."""
+    from mien.errors import TableError
+
+    if not path.is_file():
+        raise TableError(f"key {path}: no such file. Expected a file with a secret of your own, kept apart from the answers.")
+    return path.read_text(encoding="utf-8").strip()
