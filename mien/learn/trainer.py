@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -42,9 +42,9 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, batch: Batch, progress: Progress) -> Loss:
-        """Returns the objective's loss."""
-        return self.objective(self.model, batch, progress)  # type: ignore[no-any-return]
+    def forward(self, batch: Callable[[], Batch], progress: Progress) -> Loss:
+        """Returns the objective's loss. The batch comes by a call: Fabric would round pictures and targets that it sees."""
+        return self.objective(self.model, batch(), progress)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Trainer:
             self._seed(place)
             batch = self.faces.batch(part, epoch, self.fabric.device)
             with self.fabric.no_backward_sync(self.step, enabled=place + 1 < len(parts)):
-                loss = self.step(batch, progress)
+                loss = self.step(lambda batch=batch: batch, progress)
                 # Gradients are averaged over ranks; the share makes them the mean over the step's faces.
                 self.fabric.backward(loss.total * part.share * self.fabric.world_size)
             self._add({"loss": loss.total, **loss.parts}, part.share)

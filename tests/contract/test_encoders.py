@@ -19,6 +19,7 @@ from mien.errors import RecipeError
 from mien.learn import checkpoint
 from mien.learn.export import TOLERANCE, read_model
 from mien.learn.model import FaceModel
+from mien.learn.objectives.supervised.soft_labels import SoftLabels
 from mien.learn.train import train
 from mien.predict.predictor import Predictor
 from mien.recipe import Recipe
@@ -211,6 +212,21 @@ def test_in_float16_an_overflow_costs_a_step_and_a_resumed_run_scales_its_loss_a
     last = checkpoint.load(unbroken.checkpoint)
     assert last["precision"]["scale"] < 2.0**21 and next(iter(last["optimizer"]["state"].values()))["step"] < last["step"]
     assert_equal_runs(unbroken, stopped(content, tmp_path / "run", 5))
+
+
+@pytest.mark.usefixtures("without_a_model")
+def test_half_precision_rounds_neither_pictures_nor_targets(faces, tmp_path, monkeypatch):
+    seen = []
+
+    def forward(self, model, batch, progress):
+        seen.append((batch.views["weak"].dtype, batch.targets.dtype, model(batch.views["weak"]).logits.dtype))
+        return loss_of(self, model, batch, progress)
+
+    loss_of = SoftLabels.forward
+    monkeypatch.setattr(SoftLabels, "forward", forward)
+    content = recipe(faces, "vit_small_48", train={"precision": "bf16-mixed", "epochs": 1})
+    train(content, out=tmp_path / "run")
+    assert set(seen) == {(torch.float32, torch.float32, torch.bfloat16)}
 
 
 @pytest.mark.usefixtures("without_a_model")
