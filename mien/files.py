@@ -30,7 +30,7 @@ def of_cell(text: str) -> str:
 
 # So the system and torch, Pillow and CUDA say it, C++, oneDNN, Python; and Arrow, which takes integers, where it made none.
 _NO_MEMORY = re.compile(
-    "allocate memory|out of memory|bad_alloc|could not create a primitive|can't start new thread"
+    "allocate memory|out of memory|bad_alloc|could not create a primitive|can't start new thread|launch worker thread"
     "|argument type <class 'int'> for compute function"
 )
 

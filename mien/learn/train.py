@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning_fabric
+import numpy as np
 import torch
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
@@ -48,6 +49,8 @@ def quick_cpu() -> Iterator[None]:
     if sys.platform == "linux" and hasattr(allocator := ctypes.CDLL(None), "mallopt"):
         allocator.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
         allocator.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # which NumPy measures when first asked; without tiny numbers it would warn
     torch.set_flush_denormal(True)
     try:
         yield

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
@@ -10,6 +11,7 @@ from mien import cli
 from mien.classes import FERPLUS
 from mien.faces.crop import FER2013, Geometry
 from mien.predict.hub import DEFAULT_FOLDER, check_model, resolve_model
+from mien.predict.predictor import Predictor
 
 MOST_BYTES = 12_000_000
 
@@ -34,3 +36,9 @@ def test_a_photo_is_answered_out_of_the_box(
     assert cli.main(["predict", "astronaut.jpg", *options]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("astronaut.jpg#1  happiness ") and "label set: happiness" in line
+
+
+def test_its_answers_depend_on_the_pictures_alone() -> None:
+    noise = list(np.random.default_rng(0).integers(0, 256, (64, 48, 48), np.uint8))
+    first, *others = (Predictor.load(DEFAULT_FOLDER, threads=1).predict(noise, cropped=True).probs for _ in range(3))
+    assert all((other == first).all() for other in others)
