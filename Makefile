@@ -3,6 +3,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 KILLS ?= 500
 INPUTS ?= 100000
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench faults fuzz lowest
@@ -13,8 +14,8 @@ help:  ## this list
 demo: $(READY)  ## the whole line on drawn faces, ends with a report in demo/
 	$(BIN)/mien demo --out demo
 
-test: $(READY)  ## the tests
-	$(BIN)/python -m pytest -q
+test: $(READY)  ## the tests, two at a time; WORKERS=2
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 check: $(READY)  ## format, lint, types, and whether the generated pages are current
 	$(BIN)/ruff format --check .
