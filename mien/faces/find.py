@@ -8,6 +8,8 @@ from pathlib import Path
 from mien.data.readers.folder import SUFFIXES
 from mien.errors import ImageError
 
+_PHOTOS = SUFFIXES | {".heic", ".heif"}  # what phones write is not read, but not passed over in silence either
+
 
 def find_pictures(inputs: Sequence[Path | str]) -> list[Path]:
     """Returns the files that are meant, each once: inputs in their order, the contents of folders and globs sorted.
@@ -34,5 +36,5 @@ def _pictures(path: Path) -> list[Path]:
     found: list[Path] = []
     for folder, folders, files in os.walk(path, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in files if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
+        found += [Path(folder, name) for name in files if name[0] != "." and Path(name).suffix.lower() in _PHOTOS]
     return sorted(found)

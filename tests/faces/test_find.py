@@ -30,6 +30,11 @@ def test_a_folder_stands_for_its_pictures_at_any_depth_sorted_and_without_hidden
     assert find_pictures([here / "deep"]) == [here / "deep" / "d.tiff", here / "deep" / "er" / "c.webp"]
 
 
+def test_photos_of_phones_are_not_passed_over_in_silence(here):
+    (here / "empty" / "IMG_1.HEIC").touch()
+    assert names("empty") == ["empty/IMG_1.HEIC"]
+
+
 def test_globs_match_files_and_folders(here):
     assert names("*.jpg") == ["b.jpg"]
     assert names("**/*.webp") == ["deep/er/c.webp"]
