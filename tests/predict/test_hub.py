@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import huggingface_hub
 import huggingface_hub.constants
+import huggingface_hub.file_download
 import huggingface_hub.utils
 import pytest
 import yaml
@@ -134,7 +135,10 @@ def server() -> Iterator[StandIn]:
     with pytest.MonkeyPatch.context() as patch, StandIn() as server:
         address, constants = f"http://127.0.0.1:{server.server_port}", huggingface_hub.constants
         patch.setattr(constants, "ENDPOINT", address)
-        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        # Before version 1 a copy.
+        patch.setattr(huggingface_hub.file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
         patch.setattr(constants, "HF_HUB_OFFLINE", False)
         patch.setenv("HF_TOKEN", "none")
         patch.setenv("NO_PROXY", "127.0.0.1")
