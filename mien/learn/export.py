@@ -80,15 +80,9 @@ def write_model(
 
 
 def _save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Writes safetensors that whoever may read the folder can read: the library keeps them to the writer."""
+    """Writes safetensors; the library's own writer leaves a temporary file where it is killed, and keeps the file to itself."""
     with whole_file(path) as partial:
-        try:
-            safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
-        except safetensors.SafetensorError as error:
-            raise WeightsError(
-                f"model {path.parent}: {path.name} cannot be written ({error}). Make room on the disk."
-            ) from None
-        partial.chmod(0o644)
+        partial.write_bytes(safetensors.torch.save({name: tensor.contiguous() for name, tensor in weights.items()}))
 
 
 def _write_config(folder: Path, config: ModelConfig) -> None:
