@@ -104,8 +104,6 @@ def one_sentence(outcome: Outcome) -> str:
 
 def serve() -> None:
     """Reads orders, one a line, and answers each with how its process ended."""
-    import pandas  # noqa: F401 - Arrow would, at its first array, and short of memory that import may never end
-
     import mien.cli.audit_commands
     import mien.evaluate
     import mien.learn.suite
