@@ -54,10 +54,10 @@ def audit(
         RunError: If a run left no label weights.
     """
     table, probs = beside(table, predictions)
-    votes = table.class_votes
+    every, votes = table.votes, table.class_votes
     labels = table.labels(label) if label in table or votes is None else most_votes(votes, len(table.classes))
     given = np.eye(len(table.classes))[labels] * (labels >= 0)[:, None]
-    if votes is not None and (every := table.votes) is not None:
+    if every is not None:
         given = np.where(every.any(1, keepdims=True), votes, given)
     belief = believe(probs, given)
     posterior, calibrated = belief.posterior(probs, given), belief.calibrated(probs)
@@ -67,7 +67,7 @@ def audit(
         "margin": scores.margin(probs, labels),
         "confident_learning": scores.confident_learning(probs, labels),
     }
-    if votes is not None and every is not None:
+    if every is not None and votes is not None:
         found["votes_likelihood"] = scores.votes_likelihood(calibrated, votes)
         found["face"] = scores.face(every, len(table.classes))
         found["vote_agreement"] = pair_agreement(every)

@@ -73,12 +73,12 @@ def read_config(folder: Path) -> ModelConfig:
         WeightsError: If it is no model folder, or of a newer form.
     """
     path = folder / "config.json"
-    if not path.is_file() and (folder / "recipe.yaml").is_file():
-        raise WeightsError(
-            f"model {folder}: this run has not finished and has no model yet. Go on with: "
-            f"mien train {folder / 'recipe.yaml'} --out {folder} --resume"
-        )
     if not path.is_file():
+        if (folder / "recipe.yaml").is_file():
+            raise WeightsError(
+                f"model {folder}: this run has not finished and has no model yet. Go on with: "
+                f"mien train {folder / 'recipe.yaml'} --out {folder} --resume"
+            )
         raise WeightsError(f"model {folder}: there is no config.json. Expected a model folder, such as runs/NAME/model.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
