@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from mien.cli.app import Names, Rule, candidates, imports, refuse_existing, write_table, wrote
+from mien.cli.app import Columns, Counting, Cut, Names, Origin, Rule, candidates, imports, refuse_existing, write_table, wrote
 from mien.cli.data_commands import write_import
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Columns = dict[str, str] | None
 
 
 @imports.command(name="answers")
@@ -28,11 +27,8 @@ def import_answers(
     key_file: Path | None = None,
     keep: Path | None = None,
     rule: Rule = "majority",
-    source: str | None = None,
-    licence: str | None = None,
-    seed: int = 0,
-    select: float = 0.08,
-    calibrate: float = 0.08,
+    origin: Origin | None = None,
+    cut: Cut | None = None,
     overwrite: bool = False,
 ) -> None:
     """A CSV, JSON Lines or Parquet file with one row per answer, as platforms for crowds export them; votes are counted.
@@ -49,11 +45,8 @@ def import_answers(
         key_file: With --keep: a file whose text is your secret; people are known by a hash of their name and it.
         keep: Parquet file for the answers with hashed identities, for mien audit annotators; else who answered is forgotten.
         rule: How votes become labels.
-        source: Name of the data set; without it the file's.
-        licence: Terms of images and labels.
-        seed: Seed of the splits.
-        select: Share of train that is kept for choosing.
-        calibrate: Share of train that is kept for temperature and label sets.
+        origin: Where it comes from.
+        cut: What is cut out of train.
         overwrite: Replace the files if they exist.
     """
     from mien.data.readers import answers_file
@@ -71,11 +64,8 @@ def import_answers(
         key=read_key(key_file) if key_file is not None else None,
         root=root,
         rule=rule,
-        source=source,
-        licence=licence,
-        seed=seed,
-        select=select,
-        calibrate=calibrate,
+        **asdict(origin or Origin()),
+        **asdict(cut or Cut()),
     )
     write_import(table, out, overwrite)
     if keep is not None:
@@ -87,11 +77,9 @@ def count_answers(
     table: Path,
     answers: Path,
     *,
-    key_file: Path,
+    counting: Counting,
     out: Path,
     keep: Path | None = None,
-    columns: Columns = None,
-    at_least: int = 2,
     overwrite: bool = False,
 ) -> None:
     """Every class that enough people answered, from a file of sample, annotator and answer.
@@ -101,11 +89,9 @@ def count_answers(
     Args:
         table: Their faces; its votes, if any, are replaced.
         answers: CSV, JSON Lines, Parquet, or an export of Label Studio (.json).
-        key_file: A file whose text is your secret; people are known by a hash of their name and it.
+        counting: How they are counted.
         out: Table to write.
         keep: Parquet file for the answers with hashed identities, for mien audit annotators.
-        columns: Other names of its columns, such as --columns.sample face --columns.answer emotion.
-        at_least: Votes that a class needs.
         overwrite: Replace the files if they exist.
     """
     from mien.candidates.answers import answers as as_candidates
@@ -114,37 +100,17 @@ def count_answers(
 
     if keep is not None:
         refuse_existing(keep, overwrite)
-    given = read_answers(answers, key=read_key(key_file), columns=columns)
-    write_table(as_candidates(SampleTable.read(table), given, at_least=at_least), out, overwrite)
+    given = read_answers(answers, key=read_key(counting.key_file), columns=counting.columns)
+    write_table(as_candidates(SampleTable.read(table), given, at_least=counting.at_least), out, overwrite)
     if keep is not None:
         _keep(given, keep)
 
 
 def _keep(given: pa.Table, path: Path) -> None:
-    """Writes answers with hashed identities, and says how many; where each stood in its file is left out."""
-    import pyarrow.parquet as pq
+    from mien.data.readers.answers_file import write_kept
 
-    from mien.files import whole_file
-
-    with whole_file(path) as partial:
-        pq.write_table(given.drop_columns(["where"]), partial, compression="zstd")
+    write_kept(given, path)
     wrote(path, f"{given.num_rows:,} answers")
-
-
-def kept_answers(path: Path) -> pa.Table:
-    """Returns the answers that --keep wrote."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from mien.errors import TableError
-
-    try:
-        found = pq.read_table(path) if path.is_file() else None
-    except (pa.ArrowException, OSError):
-        found = None
-    if found is None or not {"sample", "annotator", "answer"} <= set(found.column_names):
-        raise TableError(f"answers {path}: expected the Parquet file that mien candidates answers writes with --keep.")
-    return found
 
 
 def read_key(path: Path) -> str:

@@ -15,6 +15,7 @@ from mien.errors import RunError
 if TYPE_CHECKING:
     from mien.data.table import SampleTable
 
+Columns = dict[str, str] | None
 Engine = Literal["here", "ray"]
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 Overrides = Annotated[list[str] | None, Parameter(name="--section.key", show_default=False)]
@@ -39,6 +40,52 @@ class Work:
     engine: Engine = "here"
     resume: bool = False
     overwrite: bool = False
+
+
+@Parameter(name="*", group="Answers")
+@dataclass(frozen=True, kw_only=True)
+class Counting:
+    """How answers are read, and counted as votes.
+
+    Attributes:
+        key_file: A file whose text is your secret; people are known by a hash of their name and it.
+        columns: Other names of the file's columns, such as --columns.sample face --columns.answer emotion.
+        at_least: Votes that a candidate needs.
+    """
+
+    key_file: Path
+    columns: Columns = None
+    at_least: int = 2
+
+
+@Parameter(name="*", group="Splits")
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """What is cut out of the training faces of a table that is made.
+
+    Attributes:
+        seed: Chooses the faces.
+        select: Share of the owner's train that is kept for choosing.
+        calibrate: Share of the owner's train that is kept for temperature and label sets.
+    """
+
+    seed: int = 0
+    select: float = 0.08
+    calibrate: float = 0.08
+
+
+@Parameter(name="*", group="Origin")
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a table comes from.
+
+    Attributes:
+        source: Name of the data set; without it that of the file or folder.
+        licence: Terms of images and labels.
+    """
+
+    source: str | None = None
+    licence: str | None = None
 
 
 def _whole_key(error: CycloptsError) -> str:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mien.cli.answer_commands import Columns, kept_answers, read_key
-from mien.cli.app import Engine, Overrides, app, print_json, refuse_existing, write_table, wrote
+from mien.cli.answer_commands import read_key
+from mien.cli.app import Counting, Engine, Overrides, app, print_json, refuse_existing, write_table, wrote
 
 audit = app.command(App(name="audit", help="Which labels are doubtful, who answers how well, how few votes are enough."))
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
@@ -183,11 +183,9 @@ def add(
     table: Path,
     answers: Path,
     *,
-    key_file: Path,
+    counting: Counting,
     out: Path,
     known: Path | None = None,
-    columns: Columns = None,
-    at_least: int = 2,
     overwrite: bool = False,
 ) -> None:
     """Answers as further votes, and candidate sets anew.
@@ -197,25 +195,23 @@ def add(
     Args:
         table: Faces, with votes or without.
         answers: A queue that was filled in, another file of sample, annotator and answer, or an export of Label Studio.
-        key_file: A file whose text is your secret; people are known by a hash of their name and it.
+        counting: How they are counted.
         out: Table to write.
         known: Answers that were imported with the same key: those of other people are left out, and counted.
-        columns: Other names of its columns, such as --columns.sample face --columns.answer emotion.
-        at_least: Votes that a candidate needs.
         overwrite: Replace the file if it exists.
     """
     from mien.candidates.answers import answers as count_answers
     from mien.candidates.answers import only_known
-    from mien.data.readers.answers_file import read_answers
+    from mien.data.readers.answers_file import read_answers, read_kept
     from mien.data.table import SampleTable
     from mien.log import say
 
-    given = read_answers(answers, key=read_key(key_file), columns=columns)
+    given = read_answers(answers, key=read_key(counting.key_file), columns=counting.columns)
     if known is not None:
-        given, others = only_known(given, kept_answers(known))
+        given, others = only_known(given, read_kept(known))
         if others:
             say(f"{sum(others.values()):,} answers of {len(others):,} unknown people are left out")
-    write_table(count_answers(SampleTable.read(table), given, at_least=at_least, add=True), out, overwrite)
+    write_table(count_answers(SampleTable.read(table), given, at_least=counting.at_least, add=True), out, overwrite)
 
 
 @audit.command
@@ -235,12 +231,13 @@ def annotators(table: Path, answers: Path, *, predictions: Path | None = None, j
     from mien.audit.annotators import judge
     from mien.audit.run import beside
     from mien.audit.show import show_annotators
+    from mien.data.readers.answers_file import read_kept
     from mien.data.table import SampleTable
     from mien.log import results
     from mien.predict.predictions import Predictions
 
     rows, probs = SampleTable.read(table), None
-    given = kept_answers(answers)
+    given = read_kept(answers)
     if predictions is not None:
         rows, probs = beside(rows, Predictions.read(predictions))
         given = given.filter(pc.is_in(given["sample"], rows.columns["sample"].combine_chunks()))

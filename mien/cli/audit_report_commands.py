@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mien.cli.answer_commands import kept_answers
 from mien.cli.app import print_json, refuse_existing, wrote
 from mien.cli.audit_commands import Paths, audit
 
@@ -45,6 +44,7 @@ def report(
     from mien.audit.export import read_audit
     from mien.audit.neighbours import of_file, of_model
     from mien.audit.report import write_report
+    from mien.data.readers.answers_file import read_kept
     from mien.data.table import SampleTable
     from mien.log import say
     from mien.predict.predictions import Predictions
@@ -58,7 +58,7 @@ def report(
         SampleTable.read(table),
         read_audit(scores),
         predictions=Predictions.read(predictions) if predictions is not None else None,
-        answers=kept_answers(answers) if answers is not None else None,
+        answers=read_kept(answers) if answers is not None else None,
         runs=weights or (),
         likeness=likeness,
         pictures=pictures,

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from mien.cli.app import Names, Rule, Split, data, imports, print_json, refuse_existing, write_table, wrote
+from mien.cli.app import (
+    Columns,
+    Cut,
+    Names,
+    Origin,
+    Rule,
+    Split,
+    data,
+    imports,
+    print_json,
+    refuse_existing,
+    write_table,
+    wrote,
+)
 
 if TYPE_CHECKING:
     from mien.data.table import SampleTable
@@ -37,9 +51,7 @@ def import_ferplus(
     protocol: Protocol = "official_majority",
     lists: Annotated[list[Path] | None, Parameter(name="--list", consume_multiple=True)] = None,
     rule: Rule | None = None,
-    seed: int = 0,
-    select: float = 0.08,
-    calibrate: float = 0.08,
+    cut: Cut | None = None,
     overwrite: bool = False,
 ) -> None:
     """FERPlus, from its folders of PNG files or from its two CSV files.
@@ -52,14 +64,12 @@ def import_ferplus(
         protocol: Labels and splits as a family of papers has them.
         lists: The lists of protocol ran, rows of an image name and a label.
         rule: How a face's votes become its label; without it, as the protocol says.
-        seed: Seed of the splits.
-        select: Share of Training that is kept for choosing.
-        calibrate: Share of Training that is kept for temperature and label sets.
+        cut: What is cut out of train.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import ferplus
 
-    table = ferplus.read(root, protocol=protocol, lists=lists or (), rule=rule, seed=seed, select=select, calibrate=calibrate)
+    table = ferplus.read(root, protocol=protocol, lists=lists or (), rule=rule, **asdict(cut or Cut()))
     write_import(table, out, overwrite)
 
 
@@ -69,9 +79,7 @@ def import_rafdb(
     *,
     out: Path,
     original: bool = False,
-    seed: int = 0,
-    select: float = 0.08,
-    calibrate: float = 0.08,
+    cut: Cut | None = None,
     overwrite: bool = False,
 ) -> None:
     """RAF-DB's basic emotions.
@@ -82,14 +90,12 @@ def import_rafdb(
         root: The folder that holds EmoLabel and Image.
         out: Table to write, a Parquet file.
         original: Take the original pictures and five points on each, for mien align, instead of the owner's aligned faces.
-        seed: Seed of the splits.
-        select: Share of the owner's train that is kept for choosing.
-        calibrate: Share of the owner's train that is kept for temperature and label sets.
+        cut: What is cut out of train.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import rafdb
 
-    table = rafdb.read(root, aligned=not original, seed=seed, select=select, calibrate=calibrate)
+    table = rafdb.read(root, aligned=not original, **asdict(cut or Cut()))
     write_import(table, out, overwrite)
 
 
@@ -99,9 +105,7 @@ def import_affectnet(
     *,
     out: Path,
     num_classes: Literal[7, 8] = 8,
-    seed: int = 0,
-    select: float = 0.08,
-    calibrate: float = 0.08,
+    cut: Cut | None = None,
     overwrite: bool = False,
 ) -> None:
     """AffectNet's manual annotations, from its two lists or from a file for each number.
@@ -112,14 +116,12 @@ def import_affectnet(
         root: The folder that holds Manually_Annotated_file_lists, or train_set and val_set.
         out: Table to write, a Parquet file.
         num_classes: 8, or 7 to leave out contempt.
-        seed: Seed of the splits.
-        select: Share of the training set that is kept for choosing.
-        calibrate: Share of the training set that is kept for temperature and label sets.
+        cut: What is cut out of train.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import affectnet
 
-    table = affectnet.read(root, num_classes=num_classes, seed=seed, select=select, calibrate=calibrate)
+    table = affectnet.read(root, num_classes=num_classes, **asdict(cut or Cut()))
     write_import(table, out, overwrite)
 
 
@@ -129,11 +131,8 @@ def import_folder(
     *,
     out: Path,
     classes: Names = None,
-    source: str | None = None,
-    licence: str | None = None,
-    seed: int = 0,
-    select: float = 0.08,
-    calibrate: float = 0.08,
+    origin: Origin | None = None,
+    cut: Cut | None = None,
     overwrite: bool = False,
 ) -> None:
     """One sub-folder of pictures per class, or pictures alone; below train, val and test where these are there.
@@ -144,16 +143,13 @@ def import_folder(
         root: The folder.
         out: Table to write, a Parquet file.
         classes: Class names in order; without them the sub-folders' names, sorted.
-        source: Name of the data set; without it the folder's.
-        licence: Terms of images and labels.
-        seed: Seed of the splits.
-        select: Share of train that is kept for choosing.
-        calibrate: Share of train that is kept for temperature and label sets.
+        origin: Where it comes from.
+        cut: What is cut out of train.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import folder
 
-    table = folder.read(root, classes=classes, source=source, licence=licence, seed=seed, select=select, calibrate=calibrate)
+    table = folder.read(root, classes=classes, **asdict(origin or Origin()), **asdict(cut or Cut()))
     write_import(table, out, overwrite)
 
 
@@ -165,13 +161,10 @@ def import_table(
     root: Path | None = None,
     classes: Names = None,
     other_answers: Names = None,
-    columns: dict[str, str] | None = None,
+    columns: Columns = None,
     rule: Rule | None = None,
-    source: str | None = None,
-    licence: str | None = None,
-    seed: int = 0,
-    select: float = 0.08,
-    calibrate: float = 0.08,
+    origin: Origin | None = None,
+    cut: Cut | None = None,
     overwrite: bool = False,
 ) -> None:
     """A CSV, JSON Lines or Parquet file with one row per face.
@@ -188,11 +181,8 @@ def import_table(
         other_answers: Answers that are no class, such as unknown, where they have votes.
         columns: Other names of columns, such as --columns.path picture --columns.label emotion.
         rule: How votes become labels; without it labels are kept as they are, and majority where there are none.
-        source: Name of the data set; without it the file's.
-        licence: Terms of images and labels.
-        seed: Seed of the splits.
-        select: Share of train that is kept for choosing.
-        calibrate: Share of train that is kept for temperature and label sets.
+        origin: Where it comes from.
+        cut: What is cut out of train.
         overwrite: Replace the file if it exists.
     """
     from mien.data.readers import table_file
@@ -204,11 +194,8 @@ def import_table(
         other_answers=other_answers or (),
         columns=columns,
         rule=rule,
-        source=source,
-        licence=licence,
-        seed=seed,
-        select=select,
-        calibrate=calibrate,
+        **asdict(origin or Origin()),
+        **asdict(cut or Cut()),
     )
     write_import(table, out, overwrite)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -47,6 +49,34 @@ def rows_of(predictions: Predictions, table: SampleTable) -> np.ndarray:
     if counts.max() > 1:
         raise TableError(f"predictions, {table.columns['sample'][int(counts.argmax())]}: stands twice. Keep one row a face.")
     return rows
+
+
+def in_one_order(arms: Mapping[str, Mapping[int, Predictions]]) -> dict[str, dict[int, Predictions]]:
+    """Returns predictions by method and seed, the faces of all in the order in which the first has them.
+
+    Raises:
+        TableError: If they are not all of the same faces and classes.
+    """
+    named = {f"{name} (seed {seed})": each for name, runs in arms.items() for seed, each in runs.items()}
+    (first_name, first), *others = named.items()
+    for name, each in others:
+        if first.classes != each.classes:
+            raise TableError(
+                f"predictions of {name} have classes {each.classes}, those of {first_name} {first.classes}. Use one table."
+            )
+        here, there = Counter(each.samples), Counter(first.samples)
+        if extra := sorted((here - there) + (there - here)):
+            raise TableError(
+                f"predictions of {name} ({len(each):,} faces) and of {first_name} ({len(first):,}) are of different faces: "
+                f"{extra[0]!r} is in one of them only. Compare predictions of the same split of one table."
+            )
+    wanted = pa.array(first.samples, pa.string())
+    return {name: {seed: _ordered(each, wanted) for seed, each in runs.items()} for name, runs in arms.items()}
+
+
+def _ordered(predictions: Predictions, wanted: pa.Array) -> Predictions:
+    samples = pa.array(predictions.samples, pa.string())
+    return predictions if samples == wanted else predictions.take(np.asarray(pc.index_in(wanted, value_set=samples)))
 
 
 def faces_of(predictions: Predictions, table: SampleTable, rows: np.ndarray, label: str) -> Faces:

@@ -15,7 +15,7 @@ from mien.data.table import SampleTable
 from mien.errors import TableError, did_you_mean
 from mien.evaluate import metrics
 from mien.evaluate.intervals import percentile_interval
-from mien.evaluate.join import Faces, faces_of, rows_of
+from mien.evaluate.join import Faces, faces_of, in_one_order, rows_of
 from mien.evaluate.number import Number
 from mien.predict.predictions import Predictions
 
@@ -143,11 +143,9 @@ def compare(
     """
     if baseline is not None and baseline not in arms:
         raise TableError(f"predictions: the baseline {baseline!r} is not among them. {did_you_mean(baseline, arms)}")
+    arms = in_one_order(arms)
     files = {(name, number): each for name, runs in arms.items() for number, each in runs.items()}
-    first_name, first = next(iter(files.items()))
-    for key, predictions in files.items():
-        _check_same(first, predictions, f"{first_name[0]} (seed {first_name[1]})", f"{key[0]} (seed {key[1]})")
-    rows = rows_of(first, table)
+    rows = rows_of(next(iter(files.values())), table)
     faces = {key: faces_of(predictions, table, rows, label) for key, predictions in files.items()}
     random = np.random.default_rng(seed)
     answered = np.logical_and.reduce([each.predicted >= 0 for each in faces.values()])
@@ -176,22 +174,6 @@ def compare(
             )
         )
     return Comparison(tuple(found), baseline, len(rows))
-
-
-def _check_same(first: Predictions, other: Predictions, first_name: str, name: str) -> None:
-    """Raises TableError where two files do not speak of the same faces and classes in the same order."""
-    if first.classes != other.classes:
-        raise TableError(
-            f"predictions of {name} have classes {other.classes}, those of {first_name} {first.classes}. Use one table."
-        )
-    if first.samples == other.samples:
-        return
-    extra = sorted(set(first.samples) ^ set(other.samples))
-    what = f"{extra[0]!r} is in one of them only" if extra else "their order differs"
-    raise TableError(
-        f"predictions of {name} ({len(other):,} faces) and of {first_name} ({len(first):,}) are of different faces: {what}. "
-        "Compare predictions of the same split of one table."
-    )
 
 
 def _replicates(

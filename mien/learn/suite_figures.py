@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from mien.data.images import load_images
 from mien.data.table import SampleTable
-from mien.errors import TableError
 from mien.evaluate import figures, metrics
 from mien.evaluate.average_rank import average_ranks
-from mien.evaluate.join import faces_of, rows_of
+from mien.evaluate.join import faces_of, in_one_order, rows_of
 from mien.evaluate.label_weights import label_files, read_label_weights
 from mien.evaluate.paired import compare
 from mien.evaluate.set_figure import REMOVED, SetOfFace, chosen, sets
@@ -159,11 +157,12 @@ def _worths(arms: Arms, table: SampleTable) -> tuple[dict[str, np.ndarray], tupl
 
     NaN where nothing is known of a face. The M sample ids come second.
     """
+    arms = in_one_order(arms)
     first = next(iter(next(iter(arms.values())).values()))
-    found, num_classes = {}, len(table.classes)
+    rows, num_classes = rows_of(first, table), len(table.classes)
+    found = {}
     for name, seeds in arms.items():
-        joined = [(faces_of(each, table, rows_of(each, table), "label"), each.samples) for each in seeds.values()]
-        faces = [each.take(_places(first.samples, samples, name)) for each, samples in joined]
+        faces = [faces_of(each, table, rows, "label") for each in seeds.values()]
         if table.votes is None:
             known = faces[0].label >= 0
             found[name] = np.stack([np.where(known, each.predicted == each.label, np.nan) for each in faces])
@@ -173,19 +172,6 @@ def _worths(arms: Arms, table: SampleTable) -> tuple[dict[str, np.ndarray], tupl
             found[name] = np.full((len(faces), len(votes)), np.nan)
             found[name][:, voted] = [metrics.vote_share(votes[voted], each.predicted[voted]) for each in faces]
     return found, first.samples
-
-
-def _places(wanted: Sequence[str], samples: Sequence[str], arm: str) -> np.ndarray:
-    """Returns (M,) where each wanted face stands among an arm's, which may be in another order.
-
-    Raises:
-        TableError: If they are not the same faces.
-    """
-    if other := sorted(set(wanted) ^ set(samples)):
-        raise TableError(
-            f"predictions of {arm}: {other[0]!r} is not among the faces of every arm. Expected one split of one table for all."
-        )
-    return np.asarray(pc.index_in(pa.array(wanted, pa.string()), value_set=pa.array(samples, pa.string())))
 
 
 def _value(recipe: Recipe, key: str) -> float | str:

@@ -112,6 +112,12 @@ def test_without_a_baseline_there_are_levels_alone(table, arms):
     assert not any(arm.differences or arm.mcnemar for arm in found.arms) and len(tables("All", found)) == 1
 
 
+def test_the_order_of_the_faces_in_a_file_does_not_matter(table, arms):
+    first, other = arms["poor"][0], arms["good"][0]
+    turned = {"poor": {0: first}, "good": {4: other.take(np.arange(len(other))[::-1])}}
+    assert compare(turned, table, "poor") == compare({"poor": {0: first}, "good": {4: other}}, table, "poor")
+
+
 def test_predictions_of_other_faces_or_classes_are_refused_with_what_differs(table, arms):
     first = arms["poor"][0]
     fewer = first.of(table.samples[:-1])

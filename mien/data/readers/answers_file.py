@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mien.data.readers import table_file
 from mien.data.readers.row_files import Row, find_columns, read_rows, sample_of, separator_of, text_of
 from mien.data.table import SampleTable
 from mien.errors import TableError
+from mien.files import raise_want_of_memory, read_parquet, whole_file
 
 _OF_ANSWER = ("sample", "path", "annotator", "answer", "seconds")
 _OF_FACE = ("sample", "path", "image", "split", "group", "box")
 _EXPECTED = "Expected sample, annotator, answer and, if known, seconds; or an export of Label Studio (.json)."
+_KEPT = "Expected the Parquet file that mien candidates answers writes with --keep."
 _KINDS = {"sample": pa.string(), "annotator": pa.string(), "answer": pa.string(), "seconds": pa.float64(), "where": pa.string()}
 
 
@@ -88,6 +91,28 @@ def read_answers(path: Path, *, key: str, columns: Mapping[str, str] | None = No
     return _read(path, key, columns or {}, _OF_ANSWER)[0]
 
 
+def write_kept(answers: pa.Table, path: Path) -> None:
+    """Writes answers with hashed identities; where each stood in its file is left out."""
+    with whole_file(path) as partial:
+        pq.write_table(answers.drop_columns(["where"]), partial, compression="zstd", write_page_checksum=True)
+
+
+def read_kept(path: Path) -> pa.Table:
+    """Returns the answers that `write_kept` wrote.
+
+    Raises:
+        TableError: If the file is another or damaged.
+    """
+    try:
+        found = read_parquet(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise_want_of_memory(error)
+        raise TableError(f"answers {path}: cannot be read ({error}). {_KEPT}") from None
+    if missing := {"sample", "annotator", "answer"} - set(found.column_names):
+        raise TableError(f"answers {path}: no column {' or '.join(sorted(missing))}. {_KEPT}")
+    return found
+
+
 def _read(
     path: Path, key: str | None, columns: Mapping[str, str], roles: Collection[str], *needed: tuple[str, ...]
 ) -> tuple[pa.Table, list[tuple[str, dict[str, Any]]]]:
@@ -100,6 +125,7 @@ def _read(
     else:
         names, rows, _ = read_rows(path)
     taken = find_columns(f"answers {path}", names, roles, columns, *needed, ("sample", "path"), ("annotator",), ("answer",))
+    secret = None if key is None else hashlib.blake2b(key.encode(), digest_size=32).digest()
     comma = path.suffix.lower() == ".csv" and separator_of(path) == ";"  # as Excel writes both where decimals have commas
     found: dict[str, list[Any]] = {name: [] for name in _KINDS}
     kept: list[tuple[str, dict[str, Any]]] = []
@@ -115,7 +141,7 @@ def _read(
         if annotator is None or sample is None:
             raise TableError(f"{where}: an answer without sample or annotator. {_EXPECTED}")
         found["sample"].append(sample)
-        found["annotator"].append(annotator if key is None else _hashed(str(row["annotator"]), key))
+        found["annotator"].append(annotator if secret is None else _hashed(str(row["annotator"]), secret))
         found["answer"].append(answer)
         found["seconds"].append(_seconds(row.get("seconds"), where, comma))
         found["where"].append(where)
@@ -125,9 +151,8 @@ def _read(
     return pa.table({name: pa.array(values, _KINDS[name]) for name, values in found.items()}), kept
 
 
-def _hashed(name: str, key: str) -> str:
+def _hashed(name: str, secret: bytes) -> str:
     """Returns 16 hexadecimal digits that stand for a person."""
-    secret = hashlib.blake2b(key.encode(), digest_size=32).digest()
     return hashlib.blake2b(name.strip().encode(), key=secret, digest_size=8).hexdigest()
 
 
