@@ -1,8 +1,7 @@
 """Prints one line: drawn faces a second with their PNG files and votes, and the floor that moving the pixels sets."""
 
-import time
-
 import numpy as np
+from machine import best_times_s
 
 from mien.data.readers import drawn
 from mien.data.readers.drawing import FACES_AT_ONCE, draw
@@ -10,16 +9,6 @@ from mien.data.readers.drawing import FACES_AT_ONCE, draw
 FACES = 4000
 SIZE = 48
 PASSES = 368  # array operations over all pixels of a face in `draw`, counted with an ndarray that counts its ufuncs
-
-
-def best_time_s(work, repeats=3):
-    """Returns the shortest of some times that `work()` takes, in seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def move_pixels():
@@ -33,9 +22,8 @@ def move_pixels():
 def main():
     """Times the whole table, the drawing alone and the floor in one run."""
     expressions = np.eye(8)[np.arange(FACES) % 8]
-    table_s = best_time_s(lambda: drawn.read(faces=FACES, size=SIZE))
-    draw_s = best_time_s(lambda: draw(expressions, size=SIZE))
-    floor_s = best_time_s(move_pixels)
+    works = (lambda: drawn.read(faces=FACES, size=SIZE), lambda: draw(expressions, size=SIZE), move_pixels)
+    table_s, draw_s, floor_s = best_times_s(*works, repeats=3)
     print(
         f"drawn: {FACES / table_s:,.0f} faces/s as a table, {FACES / draw_s:,.0f} faces/s drawing alone; "
         f"floor {FACES / floor_s:,.0f} faces/s ({PASSES} plain array passes a face), drawing takes {draw_s / floor_s:.1f} × it"

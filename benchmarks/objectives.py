@@ -71,8 +71,12 @@ def make_trainer(recipe, objective, data, images):
     """Returns a trainer that stands at the last epoch, where all that an objective does is done."""
     torch.manual_seed(0)
     model = FaceModel.from_config(recipe.model.model_dump(), FERPLUS)
+    points = None
+    if "points" in objective.needs:
+        points = torch.rand(FACES, 5, 2) * 2 - 1
+        data = data._replace(points=points)
     objective.bind(model, data)
-    faces = Faces(images, data.targets, data.label, recipe.train.seed, objective.views, recipe.views)
+    faces = Faces(images, data.targets, data.label, recipe.train.seed, objective.views, recipe.views, points)
     fabric = lightning_fabric.Fabric(accelerator="cpu", devices=1, precision=recipe.train.precision)
     trainer = Trainer(recipe, Run(Path("none")), fabric, model, objective, faces, torch.arange(FACES), [], {})
     trainer.step_done = recipe.train.epochs * trainer.plan.steps - 1
@@ -85,7 +89,7 @@ def fill(trainer):
     batch = trainer.faces.batch(next(trainer.plan.epoch(epoch))[0], epoch, trainer.fabric.device)
     progress = trainer._progress(epoch)
     with torch.no_grad():
-        loss = trainer.step(batch, progress)
+        loss = trainer.step(lambda: batch, progress)
         for _ in range(trainer.plan.steps):
             trainer.objective.update(trainer.model, batch, loss, progress)
 

@@ -255,7 +255,7 @@ def good_asks(crops, jpeg, png):
         target = f"/v1/predict{'?cropped=true' * cropped}"
         return Ask(name, weight, request(target, form(pictures)), (200, 429, 503), rows.encode())
 
-    paths = ("/", "/page.css", "/page.js", "/healthz", "/metrics", "/v1/models", "/openapi.json")
+    paths = ("/", "/page.css", "/elements.js", "/page.js", "/healthz", "/metrics", "/v1/models", "/openapi.json")
     return [
         *(good("one face", 0.3, {f"{place}.png": crop}, True) for place, crop in enumerate(crops)),
         *(good("eight faces", 0.5, {f"{n}.png": crops[n] for n in range(s, s + 8)}, True) for s in (0, 8)),

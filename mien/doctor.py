@@ -72,11 +72,12 @@ def requirements() -> tuple[list[str], dict[str, list[str]]]:
 
 
 def extra_of(module: str) -> str | None:
-    """Returns the extra that brings a module, `train` where several do; null if none does."""
+    """Returns the extra that brings a module: where several do, the one that brings nothing else, or `train`; null: none."""
     package = module.partition(".")[0].replace("sklearn", "scikit-learn").replace("_", "-")
     _, extras = requirements()
     found = [extra for extra, names in extras.items() if package in (name.replace("_", "-") for name in names)]
-    return "train" if "train" in found else next(iter(found), None)
+    found.sort(key=lambda extra: (len(extras[extra]) > 1, extra != "train"))
+    return next(iter(found), None)
 
 
 def install(extra: str) -> str:

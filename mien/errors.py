@@ -6,6 +6,7 @@ MienError
 ├── ImageError     a picture that cannot be read
 ├── WeightsError   a model folder or a checkpoint
 ├── RunError       a run folder: it exists, belongs to another recipe, or cannot go on
+│   └── DivergedError   because its loss is no longer finite
 └── GateError      a number under the least that was asked for
 
 A message says where it happened, what was expected and found, and what to do.
@@ -49,6 +50,10 @@ class RunError(MienError):
     """A run folder that exists, belongs to another recipe, or cannot go on."""
 
     exit_code = 2
+
+
+class DivergedError(RunError):
+    """A training whose loss is no longer finite; going on with it ends in the same way."""
 
 
 class GateError(MienError):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+from mien.errors import RunError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +29,11 @@ def cell(value: object) -> object:
 def of_cell(text: str) -> str:
     """Returns what `cell` was given, of what a CSV file holds."""
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
+def is_text(name: str) -> bool:
+    """Returns whether a name can be stored as text: those of files may be any bytes, such as umlauts of an older encoding."""
+    return name == name.encode(errors="replace").decode()
 
 
 # So the system and torch, Pillow and CUDA say it, C++, oneDNN, Python; and Arrow, which takes integers, where it made none.
@@ -54,6 +62,30 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Writes rows for spreadsheets, whole or not at all; none of their cells is computed."""
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(map(cell, row) for row in rows)
+
+
+def refuse_replacing(out: Path, read: Iterable[Path | str]) -> None:
+    """Raises before something is replaced by what is made of it.
+
+    Raises:
+        RunError: If `out` is one of the files or folders that are read.
+    """
+    if out.exists() and any(os.path.exists(path) and os.path.samefile(path, out) for path in read):
+        raise RunError(f"{out} is what is read here, and would be lost. Choose another name.")
+
+
+def write_parquet(columns: pa.Table, path: Path) -> None:
+    """Writes columns, whole or not at all, with the checksums that `read_parquet` looks at."""
+    import pyarrow.parquet as pq
+
+    with whole_file(path) as partial:
+        pq.write_table(columns, partial, compression="zstd", write_page_checksum=True)
 
 
 def read_parquet(file: IO[bytes] | Path) -> pa.Table:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import os
 import sys
 from functools import cache
@@ -14,6 +17,28 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 30.0  # between two plain lines of progress; not stated; ours
 _WIDTH = 128  # columns where stdout is no terminal, so that a pipe gets whole tables; not stated; ours
+
+
+def ready_streams() -> None:
+    """Lets stdout and stderr take whatever is printed: what is closed leads nowhere, and strange letters become escapes.
+
+    What an encoding lacks is written as JSON escapes it, so that `--json` stays JSON.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file gets it, and what libraries print lands in there
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)  # null where it was closed
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    codecs.register_error("as in JSON", _as_in_json)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="as in JSON")
+
+
+def _as_in_json(error: UnicodeError) -> tuple[str, int]:
+    """Returns what stands for letters that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 @cache

@@ -6,7 +6,7 @@ import argparse
 import ast
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,13 +194,14 @@ def _section(text: str, title: str) -> str:
 
 
 def show(methods: list[Method], console: Console) -> None:
-    """Prints one method in full, several as a table."""
+    """Prints methods of one name in full, others as a table."""
     from rich.table import Table
 
-    if len(methods) == 1:
+    if len({method.name for method in methods}) == 1:
         table = Table(box=None, show_header=False, pad_edge=False)
-        for label, value in _facts(methods[0]):
-            table.add_row(label, value)
+        for method in methods:
+            for label, value in _facts(method):
+                table.add_row(label, value, end_section=label == "file")
     else:
         table = Table("kind", "name", "learns from", "what it is")
         for method in methods:
@@ -223,9 +224,17 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
         yield "source", method.source
     if method.differs:
         yield "differs", method.differs
-    if method.costs:
-        yield "costs", method.costs
+    if costs := _costs(method, _measured(PACKAGE)):
+        yield "costs", costs
+    for line in _numbers(PACKAGE).get(method.name, ()) if method.learns_from else ():
+        what, _, said = line.partition(": ")
+        yield what.lower(), said
     yield "file", method.path
+
+
+def _costs(method: Method, measured: Mapping[str, str]) -> str:
+    """Returns what a step was measured to cost, and why; empty where neither is known."""
+    return " ".join(filter(None, (measured.get(method.name) if method.learns_from else None, method.costs)))
 
 
 def range_text(found: Sequence[Any]) -> str:
@@ -258,7 +267,7 @@ def markdown(package: Path = PACKAGE) -> str:
                 parts.append(f"- Source: {method.source}")
             if method.differs:
                 parts.append(f"- Differs: {method.differs}")
-            if costs := " ".join(filter(None, (measured.get(method.name) if method.learns_from else None, method.costs))):
+            if costs := _costs(method, measured):
                 parts.append(f"- Costs: {costs}")
             parts += [f"- {line}" for line in numbers.get(method.name, ()) if method.learns_from]
             parts += [] if parts[-1] == "" else [""]

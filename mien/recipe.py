@@ -66,6 +66,15 @@ class Splits(_Section):
             raise ValueError("no training may see the test split; use train, select, calibrate or report")
         return self
 
+    @model_validator(mode="after")
+    def _judged_apart(self) -> Self:
+        chosen_by = {self.select, self.calibrate} - {None}
+        if self.train in chosen_by | {self.report} or self.report in chosen_by:
+            raise ValueError(
+                "a model is judged on faces that neither trained nor chose it; name a split of its own for each, or null"
+            )
+        return self
+
 
 class Data(_Section):
     """The table to learn from, or several; `rule` and `votes_per_face` change what is known of their training rows alone.

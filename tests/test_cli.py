@@ -1,5 +1,6 @@
 """The shell: what loads, what is refused and with which code, what goes to stdout, and what each command calls."""
 
+import io
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from mien import __version__, cli, methods
 from mien.data.readers import drawn
 from mien.data.table import SampleTable
 from mien.errors import MienError, RecipeError, RunError, TableError, WeightsError
+from mien.log import ready_streams
 from mien.predict.predictions import Predictions
 
 
@@ -145,6 +147,37 @@ def test_a_wrong_flag_is_refused(replace: Callable, tokens: list[str], message: 
     code, calls = trained(replace, tokens)
     assert (code, calls) == (2, [])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_whatever_the_terminal_can_write(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+    text = "Jürgen, Łódź, 😀, a\udcfc"
+    ready_streams()
+    print(json.dumps(text, ensure_ascii=False), flush=True)
+    assert json.loads(written.getvalue().decode(encoding)) == text
+
+
+@pytest.mark.parametrize("name", ["[2024] trip", "[1]", '["a"]', "[/red]"])
+def test_square_brackets_are_part_of_a_name(name: str, capsys: pytest.CaptureFixture) -> None:
+    Path(name).mkdir(parents=True)
+    assert cli.main(["predict", name]) == 3
+    assert capsys.readouterr().err.startswith(f"mien: folder {name}: no pictures.")
+    assert cli.main([name]) == 2
+    assert capsys.readouterr().err.startswith(f'mien: Unknown command "{name}". Available')
+
+
+def test_a_name_that_is_not_utf_8_is_refused_in_a_sentence(capsys: pytest.CaptureFixture) -> None:
+    for name in ("happy", "sad"):
+        Path("faces", name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(f"faces/{name}/J\udcfcrgen.png")
+    assert cli.main(["data", "import", "folder", "faces", "--out", "faces.parquet"]) == 1
+    shown = capsys.readouterr().err
+    assert "J\\udcfcrgen" in shown and "not UTF-8" in shown and shown.count("\n") == 1
+    assert cli.main(["predict", "faces", "--out", "found.csv"]) == 3
+    assert "2 are not UTF-8, the first 'faces/happy/J\\udcfcrgen.png'" in capsys.readouterr().err
+    assert {path.name for path in Path().iterdir()} == {"faces"}
 
 
 @pytest.mark.parametrize(
@@ -276,6 +309,7 @@ def test_one_s_own_faces_come_from_folders_and_tables_and_are_merged(capsys: pyt
     assert cli.main(["data", "merge", "a.parquet", "b.parquet", "--prefix", "--out", "c.parquet"]) == 0
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1] == "wrote c.parquet: 3 faces"
+    assert "Give larger shares, such as --select 0.2 --calibrate 0.2, or a column split." in shown.err
     made = SampleTable.read("c.parquet")
     assert made.samples == ["a/happy/1", "a/sad/1", "b/faces/happy/1"]
     assert made.values("label").tolist() == ["happy", "sad", "happy"]
@@ -407,10 +441,22 @@ def test_a_reader_that_stops_reading_is_no_defect(tokens: list[str]) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize(("closed", "out", "err"), [(">&-", "", "known"), ("2>&-", "known", ""), (">&- 2>&- <&-", "", "")])
+def test_a_closed_stream_leads_nowhere_not_into_another_or_a_file(closed: str, out: str, err: str) -> None:
+    code = (
+        "import os, sys; from mien.log import ready_streams, results, say; ready_streams()\n"
+        "fd = os.open('file', os.O_CREAT | os.O_WRONLY); assert fd > 2\n"
+        "results().print('known'); say('known'); sys.stdout.flush(); os.write(1, b''); os.write(2, b'')"
+    )
+    call = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip(), Path("file").read_bytes()) == (0, out, err, b"")
+
+
 @pytest.mark.parametrize("name", ["answers.csv", "faces.parquet", "nowhere.parquet"])
 def test_answers_that_were_not_kept_are_refused_in_a_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     table = SampleTable.from_columns({"sample": ["a"], "path": ["a.png"], "label": ["x"]}, classes=("x", "y"), root=tmp_path)
     table.write(tmp_path / "faces.parquet")
     (tmp_path / "answers.csv").write_text("sample,annotator,answer\na,ann,x\n")
     assert cli.main(["audit", "annotators", str(tmp_path / "faces.parquet"), str(tmp_path / name)]) == 3
-    assert "expected the Parquet file that mien candidates answers writes with --keep" in capsys.readouterr().err
+    assert "Expected the Parquet file that mien candidates answers writes with --keep" in capsys.readouterr().err

@@ -52,6 +52,7 @@ def test_accelerators_are_a_list_where_torch_is_installed() -> None:
         ("torch.nn", "train"),
         ("lightning_fabric", "train"),
         ("safetensors.torch", "train"),
+        ("matplotlib.figure", "report"),
         ("sklearn.svm", "tabular"),
         ("av", "video"),
         ("numpy", None),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mien import methods
 from mien.errors import RecipeError
@@ -168,6 +169,18 @@ def test_the_page_has_what_a_step_was_measured_to_cost_and_why(package: Path) ->
     path.write_text(PRODEN.replace("    Differs:", "    Costs:\n        A second pass.\n\n    Differs:"))
     measured = "1.33 ± 0.01 × the time and 1.00 × the memory of a step of cross-entropy on the same views and model."
     assert f"- Costs: {measured} A second pass." in methods.markdown(package)
+
+
+def test_one_method_is_shown_with_what_it_costs_and_reaches(capsys: pytest.CaptureFixture[str]) -> None:
+    methods.show(methods.find("cc"), Console(width=1000))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    page = methods.markdown().split("### `cc`")[1].split("###")[0]
+    for what in ("Costs: ", "Paper: ", "Our number: "):
+        (said,) = (line.removeprefix(f"- {what}") for line in page.splitlines() if line.startswith(f"- {what}"))
+        assert f"{what.removesuffix(': ').lower()} {said}" in lines
+    methods.show(methods.find("mvt"), Console(width=1000))
+    kinds = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("kind")]
+    assert kinds == ["supervised", "encoder"], "two shelves have the name, and both are told in full"
 
 
 def test_a_page_is_stale_until_it_is_written(package: Path, tmp_path: Path) -> None:

@@ -110,6 +110,14 @@ def test_the_test_split_cannot_be_named(part):
         Recipe.read(REVISION, {f"data.splits.{part}": "test"})
 
 
+@pytest.mark.parametrize("parts", [{"select": "train"}, {"calibrate": "train"}, {"report": "train"}, {"report": "select"}])
+def test_a_recipe_that_judges_by_faces_that_trained_or_chose_is_refused(parts):
+    with pytest.raises(RecipeError, match=r"data\.splits .*neither trained nor chose"):
+        Recipe.read(REVISION, {f"data.splits.{part}": split for part, split in parts.items()})
+    apart = {"data.splits.train": "report", "data.splits.report": "null", "data.splits.calibrate": "select"}
+    assert Recipe.read(REVISION, apart).data.splits.train == "report"
+
+
 def test_files_that_are_no_recipe_are_refused(tmp_path):
     with pytest.raises(RecipeError, match="no such file"):
         Recipe.read(tmp_path / "none.yaml")

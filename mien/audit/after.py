@@ -14,9 +14,10 @@ from rich.text import Text
 from mien.audit.apply import present_labels
 from mien.audit.cards import Face, Known, Pictures, face_card, num_missing
 from mien.audit.doubts import NO_LABEL
-from mien.audit.run import beside, doubt_of_folds, rows_of
-from mien.data.table import SampleTable
+from mien.audit.run import beside, doubt_of_folds
+from mien.data.table import SampleTable, places_in
 from mien.errors import TableError
+from mien.evaluate.comparison import with_interval
 from mien.evaluate.number import METRICS, Number
 from mien.evaluate.paired import Arm, compare
 from mien.evaluate.report import Report, evaluate, number_text
@@ -135,7 +136,7 @@ def after_review(
         raise TableError(
             f"reviewed table: its classes are {reviewed.classes}, before {table.classes}. Pass versions of one table."
         )
-    rows = rows_of(reviewed.columns["sample"], table)
+    rows = places_in(reviewed.columns["sample"], table.columns["sample"])
     if not (rows >= 0).any():
         raise TableError("reviewed table: none of its faces is in the table before. Pass two versions of one table.")
     notes = []
@@ -204,15 +205,8 @@ def rows_of_numbers(found: After) -> list[tuple[str, str, str, str, str]]:
         old, new, gap = found.before.numbers[name], found.after.numbers[name], found.differences.get(name, Number())
         texts = [number_text(name, number) for number in (old, new)]
         levels = [value if interval == value else f"{value} ({interval})" for value, interval, _ in texts]  # both are dashes
-        lines.append((METRICS[name].title, levels[0], levels[1], gap_text(gap), texts[0][2]))
+        lines.append((METRICS[name].title, levels[0], levels[1], with_interval(gap, name, "+"), texts[0][2]))
     return lines
-
-
-def gap_text(gap: Number) -> str:
-    """Returns a difference of shares in points, with its interval."""
-    if gap.value is None or gap.low is None or gap.high is None:
-        return "–"
-    return f"{100 * gap.value:+.1f} ({100 * gap.low:+.1f} – {100 * gap.high:+.1f})".replace("-", "−")
 
 
 def show(found: After, console: Console) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 
 from mien.data.images import face_png
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, places_in
 from mien.errors import RunError
 from mien.evaluate.label_weights import label_files, read_label_weights
 
@@ -145,7 +144,7 @@ def traces(table: SampleTable, rows: np.ndarray, run: Path) -> list[tuple[Trace,
     found = []
     for file in files:
         epoch = read_label_weights(file)
-        places = np.asarray(pc.fill_null(pc.index_in(samples, value_set=epoch.samples), -1), np.int64)
+        places = places_in(samples, epoch.samples)
         found.append(np.where(places[:, None] >= 0, epoch.weights[places].astype(float), np.nan))
     weights = np.stack(found, 1)  # (M, epochs, K)
     return [() if np.isnan(of_face).any() else _traces(of_face, epoch.classes) for of_face in weights]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
 from mien.audit.decisions import States, differ
-from mien.audit.queue import CHOICES, IMAGE, picture_of
+from mien.audit.queue import CHOICES, IMAGE, write_tasks
 from mien.data.table import SampleTable
 from mien.errors import TableError
-from mien.files import cell, whole_file
+from mien.files import write_csv
 
 
 def export(found: States, path: Path, *, kind: str = "csv", table: SampleTable | None = None) -> int:
@@ -22,26 +20,22 @@ def export(found: States, path: Path, *, kind: str = "csv", table: SampleTable |
         path: Where to.
         kind: "csv", a row for each face and reviewer; "cleanlab", its columns, a row a face; "label-studio", tasks with the
             decisions as annotations.
-        table: Where Label Studio finds the pictures.
+        table: Of the pictures that tasks hold.
 
     Raises:
         TableError: If Label Studio's file has another ending, or there is no table for it.
     """
     if kind == "label-studio":
         if table is None or path.suffix.lower() != ".json":
-            raise TableError(f"export {path}: Label Studio needs --table, which says where pictures are, and a .json to write.")
+            raise TableError(f"export {path}: Label Studio needs --table, whose pictures the tasks hold, and a .json to write.")
         tasks = _tasks(found, table)
-        with whole_file(path) as partial:
-            partial.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
+        write_tasks(tasks, path, table)
         return len(tasks)
     if kind == "cleanlab":
         columns, rows = ["sample", "is_label_issue", "given_label", "reviewed_label"], _issues(found)
     else:
         columns, rows = ["sample", "reviewer", "at", "from", "to", "how", "why", "conflict"], _rows(found)
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file)
-        lines.writerow(columns)
-        lines.writerows([cell(value) for value in row] for row in rows)
+    write_csv(path, [columns, *rows])
     return len(rows)
 
 
@@ -65,17 +59,16 @@ def _issues(found: States) -> list[tuple[Any, ...]]:
 
 def _tasks(found: States, table: SampleTable) -> list[dict[str, Any]]:
     """Returns Label Studio's tasks; it refuses names that it does not know, so that reviewers stand in the data."""
-    row_of = {sample: row for row, sample in enumerate(table.samples)}
+    samples = set(table.samples)
     tasks = []
     for sample, by_person in found.standing.items():
         given = [decision for decision in by_person.values() if decision.to]
-        row = row_of.get(sample)
-        if row is None or not given:
+        if sample not in samples or not given:
             continue
         results = [
             {"from_name": CHOICES, "to_name": IMAGE, "type": "choices", "value": {"choices": list(decision.to)}}
             for decision in given
         ]
-        data = {IMAGE: picture_of(table, row), "sample": sample, "reviewers": [decision.who for decision in given]}
+        data = {"sample": sample, "reviewers": [decision.who for decision in given]}
         tasks.append({"data": data, "annotations": [{"result": [result]} for result in results]})
     return tasks

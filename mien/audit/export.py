@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mien.audit.queue import picture_of, write_queue
+from mien.audit.queue import write_queue
 from mien.data.table import SampleTable
 from mien.errors import TableError
-from mien.files import cell, whole_file
+from mien.files import raise_want_of_memory, read_parquet, write_csv
 
 ISSUE = 0.5  # score below which a label is less probable than not
 
@@ -22,14 +20,15 @@ def read_audit(path: Path) -> pa.Table:
     """Returns the scores that `mien audit run` wrote.
 
     Raises:
-        TableError: If the file is missing or another.
+        TableError: If the file is missing, damaged or another.
     """
     if not path.is_file():
         raise TableError(f"audit {path}: no such file. Make it with: mien audit run TABLE --predictions FILE --out FOLDER")
     try:
-        found = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError):
-        raise TableError(f"audit {path}: not a Parquet file. Expected FOLDER/audit.parquet of mien audit run.") from None
+        found = read_parquet(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise_want_of_memory(error)
+        raise TableError(f"audit {path}: not Parquet, or damaged. Expected FOLDER/audit.parquet of mien audit run.") from None
     if missing := {"sample", "label", "suggested", "score"} - set(found.column_names):
         raise TableError(f"audit {path}: there is no column {min(missing)}. Expected FOLDER/audit.parquet of mien audit run.")
     return found
@@ -42,7 +41,7 @@ def export(found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable
         found: As `read_audit` returns.
         path: Where to.
         kind: "csv", all columns; "cleanlab", the columns of its label issues; "label-studio", tasks.
-        table: Where Label Studio finds the pictures; faces that it lacks are left out.
+        table: Of the pictures that tasks hold; faces that it lacks are left out.
 
     Raises:
         TableError: If the kind needs a table or another ending.
@@ -51,11 +50,11 @@ def export(found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable
     rows = found.take(pa.array(np.argsort(score, kind="stable"))).to_pylist()  # NaN stands last
     if kind == "label-studio":
         if table is None:
-            raise TableError("export label-studio: no table. Expected --table, which says where the pictures are.")
+            raise TableError("export label-studio: no table. Expected --table, whose pictures the tasks hold.")
         if path.suffix.lower() != ".json":
             raise TableError(f"export {path}: Label Studio reads JSON. Expected a name that ends in .json.")
         tasks = _tasks(rows, table)
-        write_queue(tasks, path)
+        write_queue(tasks, path, table)
         return len(tasks)
     if kind == "cleanlab":
         rows = [
@@ -68,22 +67,18 @@ def export(found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable
             }
             for row in rows
         ]
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.DictWriter(file, list(rows[0]) if rows else found.column_names)
-        lines.writeheader()
-        lines.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+    write_csv(path, [rows[0] if rows else found.column_names, *(row.values() for row in rows)])
     return len(rows)
 
 
 def _tasks(rows: list[dict[str, Any]], table: SampleTable) -> list[dict[str, Any]]:
-    place_of = {sample: place for place, sample in enumerate(table.samples)}
-    known = [(row, place_of[row["sample"]]) for row in rows if row["sample"] in place_of]
+    samples = set(table.samples)
+    known = [row for row in rows if row["sample"] in samples]
     return [
         {
             "place": place,
             "sample": row["sample"],
-            "picture": picture_of(table, where),
             "score": None if np.isnan(row["score"]) else round(row["score"], 4),
         }
-        for place, (row, where) in enumerate(known, 1)
+        for place, row in enumerate(known, 1)
     ]

@@ -30,8 +30,14 @@ def forget(
     gone = set(samples)
     if table is not None and (strange := gone - set(table.samples)):
         raise TableError(f"forget: {min(strange)} is not in the table. Check the sample's id; nothing was removed.")
+    decided = {decision.sample for decision in decisions.read(path)[0]} if path.is_file() else set()
     removed, broken = decisions.forget(path, gone)
     said = [f"faces forgotten: {len(gone):,}; decisions removed: {removed:,}; review pages that are open show them no more"]
+    if table is None and (unseen := sorted(gone - decided)):
+        said.append(
+            f"warning: no decision was about {len(unseen):,} of them, the first {unseen[0]}. Check the ids, or give --table, "
+            "which they are looked for in."
+        )
     if broken:
         said.append(f"lines that were not whole, removed too since nobody can say whose they were: {broken:,}")
     kept = None

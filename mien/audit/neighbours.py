@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mien.audit.pixels import SIDE
 from mien.data.images import load_images
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, places_in
 from mien.errors import TableError, WeightsError
 from mien.predict.hub import resolve_model
 from mien.predict.model_folder import check_file, read_config
@@ -113,8 +112,7 @@ def of_file(path: Path) -> Likeness:
         raise TableError(f"features {path}: not a finite number each. {expected}")
 
     def describe(table: SampleTable) -> tuple[np.ndarray, np.ndarray]:
-        places = pc.index_in(table.columns["sample"], value_set=content["sample"])
-        rows = np.asarray(pc.fill_null(places, -1), np.int64)
+        rows = places_in(table.columns["sample"], content["sample"])
         return features[rows], rows >= 0
 
     return Likeness(f"features in {path.name}", describe)

@@ -16,8 +16,8 @@ from mien.audit.budget import WAYS, Point, simulate
 from mien.audit.cards import Face, Known, Neighbour, Pictures, face_card, face_picture, num_missing, traces
 from mien.audit.doubts import NO_LABEL, by_class, label_places, tally
 from mien.audit.neighbours import Likeness, nearest, of_pixels
-from mien.audit.run import beside, doubt_of_folds, rows_of
-from mien.data.table import SampleTable
+from mien.audit.run import beside, doubt_of_folds
+from mien.data.table import SampleTable, places_in
 from mien.errors import TableError
 from mien.evaluate import metrics
 from mien.page import Chart, line_chart, percent, write_html
@@ -126,7 +126,7 @@ def _join(table: SampleTable, found: pa.Table, predictions: Predictions | None) 
     """
     notes = []
     strange = {*found["label"].to_pylist(), *found["suggested"].to_pylist()} - {*table.classes, None}
-    rows = rows_of(found["sample"], table)
+    rows = places_in(found["sample"], table.columns["sample"])
     if strange or (len(rows) and not (rows >= 0).any()):
         what = f"its label {min(strange)!r} is no class there" if strange else "none of its faces is there"
         raise TableError(f"audit: made from another table, {what}. Pass the table that was audited, or audit this one.")
@@ -150,7 +150,7 @@ def _join(table: SampleTable, found: pa.Table, predictions: Predictions | None) 
         if doubt := doubt_of_folds(table, predictions):
             notes.append(doubt)
         predicted, known = beside(table, predictions)
-        where = rows_of(found["sample"], predicted)
+        where = places_in(found["sample"], predicted.columns["sample"])
         probs = np.where(where[:, None] >= 0, known[where], np.nan)
         if lacking := int((where < 0).sum()):
             notes.append(f"{lacking:,} audited faces are not in the predictions: the audit was made from others.")

@@ -14,13 +14,11 @@ import pyarrow as pa
 from mien.audit.apply import what_changed
 from mien.audit.decisions import Decision, Followed, How, States, append, differ, fingerprint, hashed
 from mien.audit.doubts import KINDS
-from mien.audit.run import rows_of
 from mien.data.images import as_png, load_images
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, places_in
 from mien.errors import RecipeError, TableError
 
 SMALL, LARGE = 48, 224  # sides of pictures in pixels: in the grid, and of one face; not stated; ours
-LISTED = 100_000  # faces at most that the page lists at a time: nobody scrolls further; not stated; ours
 _PICTURES = 6_000  # small pictures, or a twentieth as many large ones, that stay in memory: about 30 MB; not stated; ours
 
 State = Literal["all", "open", "mine", "unsure", "skipped", "conflict"]
@@ -47,7 +45,7 @@ class Review:
     def __init__(self, table: SampleTable, found: pa.Table, decisions: Path, who: str, probs: np.ndarray | None = None) -> None:
         if not who.strip():
             raise RecipeError("review: the reviewer has no name. Expected --reviewer NAME.")
-        places = rows_of(found["sample"], table)
+        places = places_in(found["sample"], table.columns["sample"])
         rows = places[places >= 0]
         if not len(rows):
             raise TableError("review: none of the audited faces is in the table. Pass the table that was audited.")

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mien.audit import scores
 from mien.audit.agreement import pair_agreement
+from mien.audit.apply import present_labels
 from mien.audit.belief import believe
 from mien.audit.pixels import look
-from mien.data.rules import most_votes
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, places_in
 from mien.data.work import Engine
 from mien.errors import RunError, TableError
 from mien.evaluate.label_weights import label_files, read_label_weights
@@ -55,14 +54,14 @@ def audit(
     """
     table, probs = beside(table, predictions)
     every, votes = table.votes, table.class_votes
-    labels = table.labels(label) if label in table or votes is None else most_votes(votes, len(table.classes))
+    labels = present_labels(table, label)
     given = np.eye(len(table.classes))[labels] * (labels >= 0)[:, None]
     if every is not None:
         given = np.where(every.any(1, keepdims=True), votes, given)
     belief = believe(probs, given)
     posterior, calibrated = belief.posterior(probs, given), belief.calibrated(probs)
     found = {
-        "score": scores.of_label(posterior, labels),
+        "score": scores.self_confidence(posterior, labels),
         "self_confidence": scores.self_confidence(probs, labels),
         "margin": scores.margin(probs, labels),
         "confident_learning": scores.confident_learning(probs, labels),
@@ -85,11 +84,6 @@ def audit(
     return pa.table({name: pa.array(column) if isinstance(column, np.ndarray) else column for name, column in columns.items()})
 
 
-def rows_of(samples: pa.ChunkedArray, table: SampleTable) -> np.ndarray:
-    """Returns the rows of a table in which samples stand, -1 where they do not."""
-    return np.asarray(pc.fill_null(pc.index_in(samples, value_set=table.columns["sample"]), -1), np.int64)
-
-
 def beside(table: SampleTable, predictions: Predictions) -> tuple[SampleTable, np.ndarray]:
     """Returns the table's rows that were predicted, in its order, and their (M, K) probabilities in the order of its classes.
 
@@ -104,8 +98,7 @@ def beside(table: SampleTable, predictions: Predictions) -> tuple[SampleTable, n
             f"predictions: the model does not know {', '.join(missing)}. Expected all classes of the table; train on it, or "
             "audit a table without them."
         )
-    places = pc.fill_null(pc.index_in(table.columns["sample"], value_set=pa.array(predictions.samples, pa.string())), -1)
-    rows = np.asarray(places, np.int64)
+    rows = places_in(table.columns["sample"], pa.array(predictions.samples, pa.string()))
     if not (rows >= 0).any():
         raise TableError("predictions: none of their samples is in the table. Pass the table that they were made from.")
     if (lost := len(predictions) - int((rows >= 0).sum())) > 0:
@@ -151,7 +144,7 @@ def _weights(table: SampleTable, runs: Sequence[Path]) -> dict[str, np.ndarray]:
         if not files:
             raise RunError(f"run {run}: no label weights in labels/. Expected a run whose method keeps some.")
         epochs = [read_label_weights(path) for path in files]
-        rows = np.asarray(pc.fill_null(pc.index_in(table.columns["sample"], value_set=epochs[0].samples), -1), np.int64)
+        rows = places_in(table.columns["sample"], epochs[0].samples)
         places = [epochs[0].classes.index(name) for name in table.classes]
 
         def of_table(weights: np.ndarray, rows: np.ndarray = rows, places: list[int] = places) -> np.ndarray:

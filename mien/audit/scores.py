@@ -10,11 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mien.audit.belief import FLOOR, believe
-from mien.candidates.scores import margin
+from mien.candidates.scores import margin, self_confidence
 
 __all__ = [
     "combined",
-    "confident_joint",
     "confident_learning",
     "face",
     "inside_candidates",
@@ -36,17 +35,7 @@ def combined(probs: np.ndarray, labels: np.ndarray, votes: np.ndarray | None = N
         votes: (N, K) counts, in the label's place: what leads them counts as one answer. Null where the label is all there is.
     """
     given = np.eye(probs.shape[1])[labels] * (labels >= 0)[:, None] if votes is None else votes
-    return of_label(believe(probs, given).posterior(probs, given), labels)
-
-
-def self_confidence(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns (N,) in [0, 1]: the label's probability.
-
-    Args:
-        probs: (N, K).
-        labels: (N,) positions in the classes, -1 for none.
-    """
-    return of_label(probs, labels)
+    return self_confidence(believe(probs, given).posterior(probs, given), labels)
 
 
 def confident_learning(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -61,27 +50,7 @@ def confident_learning(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     thresholds = _thresholds(probs, labels)
     adjusted = probs - thresholds + thresholds.max()
-    return of_label(adjusted / adjusted.sum(1, keepdims=True), labels)
-
-
-def confident_joint(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns (K, K) counts of faces by label (rows) and by what the model is confident of (columns).
-
-    A face is confidently of a class whose mean self-confidence its probability reaches, of several the most probable one.
-
-    Source:
-        Northcutt et al., Confident Learning, JAIR 2021, equation 1.
-
-    Args:
-        probs: (N, K).
-        labels: (N,) positions in the classes, -1 for none.
-    """
-    num_classes = probs.shape[1]
-    above = probs >= _thresholds(probs, labels) - 1e-6  # the tolerance of cleanlab's
-    counted = above.any(1) & (labels >= 0)
-    sure = np.where(above, probs, -1).argmax(1)
-    places = labels[counted] * num_classes + sure[counted]
-    return np.bincount(places, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return self_confidence(adjusted / adjusted.sum(1, keepdims=True), labels)
 
 
 def votes_likelihood(probs: np.ndarray, votes: np.ndarray) -> np.ndarray:
@@ -161,12 +130,6 @@ def twins_agree(labels: np.ndarray, twins: np.ndarray) -> np.ndarray:
     others = size[group] - 1
     score[known] = np.where(others, (alike[same.ravel()] - 1) / np.where(others, others, 1), np.nan)
     return score
-
-
-def of_label(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns (N,) the probability of each face's label, NaN without one."""
-    own = np.take_along_axis(probs, labels.clip(0)[:, None], 1)[:, 0]
-    return np.asarray(np.where(labels >= 0, own, np.nan))
 
 
 def _thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

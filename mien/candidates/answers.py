@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from mien.candidates.votes import votes as by_votes
 from mien.data.readers.row_files import sample_of
 from mien.data.table import SampleTable
 
+ANSWERED = "answered"  # which answers are among a face's votes, as numbers that name nobody
+
 
 def answers(table: SampleTable, given: pa.Table, *, at_least: int = 2, add: bool = False) -> SampleTable:
     """Returns the table with the answers as votes, and each class with enough of them as a candidate.
@@ -20,7 +23,8 @@ def answers(table: SampleTable, given: pa.Table, *, at_least: int = 2, add: bool
         table: N faces; answers that are no class must be among its vote names.
         given: As `mien.data.readers.answers_file.read_answers` returns; a sample may be written with its picture's suffix.
         at_least: Votes that a candidate needs; the top one needs none.
-        add: Count them as further votes, in place of those that the table has.
+        add: Count them as further votes, but for those that were counted before with the same key: platforms export all
+            answers anew each time. Without it they take the place of the votes that the table has.
 
     Raises:
         TableError: For an unknown sample or answer, or someone who answers twice about one face.
@@ -29,16 +33,34 @@ def answers(table: SampleTable, given: pa.Table, *, at_least: int = 2, add: bool
     known = set(table.samples)
     named = [one if one in known or sample_of(one) not in known else sample_of(one) for one in given["sample"].to_pylist()]
     given = given.set_column(given.column_names.index("sample"), "sample", pa.array(named, pa.string()))
+    rows: dict[str, list[int]] = {sample: [] for sample in table.samples}
+    if add and ANSWERED in table:
+        rows.update((sample, ids or []) for sample, ids in zip(table.samples, table.values(ANSWERED), strict=True))
+    earlier = {each for ids in rows.values() for each in ids}
+    new = [each not in earlier for each in _ids(given)]
+    given = given.filter(pa.array(new, pa.bool_()))
     counted = SampleTable.from_answers(
         given, classes=table.classes, other_answers=others, columns={"sample": table.samples}
     ).votes
     assert counted is not None
+    for sample, each in zip(given["sample"].to_pylist(), _ids(given), strict=True):
+        rows[sample] = [*rows[sample], each]
     before = table.votes if add else None
     votes = counted if before is None else before + counted
     people = len(set(given["annotator"].to_pylist()))
     how = {"answers": len(given), "annotators": people, "faces": int(counted.any(1).sum()), "added": before is not None}
+    if known_already := len(new) - len(given):
+        how["counted_before"] = known_already
     kept = table if table.vote_names else replace(table, vote_names=table.classes)
+    kept = kept.with_column(ANSWERED, pa.array(rows.values(), pa.list_(pa.int64())))
     return by_votes(kept.with_column("votes", np.asarray(votes), step="answers", **how), at_least=at_least)
+
+
+def _ids(given: pa.Table) -> list[int]:
+    """Returns a number for each answer, the same in every file that is read with one key, whatever was answered."""
+    pairs = zip(given["annotator"].to_pylist(), given["sample"].to_pylist(), strict=True)
+    digests = (hashlib.blake2b(f"{who} {sample}".encode(), digest_size=8).digest() for who, sample in pairs)
+    return [int.from_bytes(digest, signed=True) for digest in digests]
 
 
 def only_known(given: pa.Table, known: pa.Table) -> tuple[pa.Table, Counter[str]]:

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, places_in
 from mien.data.work import shard_files
 from mien.errors import TableError
+from mien.files import check_seal, raise_want_of_memory
 
 
 def beside(table: SampleTable, given: np.ndarray | Path | str, columns: Sequence[str], what: str) -> np.ndarray:
@@ -39,15 +40,17 @@ def beside(table: SampleTable, given: np.ndarray | Path | str, columns: Sequence
         raise TableError(f"{what} {path}: no such file. Make it with: mien candidates scores RECIPE --out FOLDER")
     try:
         schema = pq.read_schema(files[0])
-    except (pa.ArrowInvalid, OSError):
-        raise TableError(f"{what} {path}: not a Parquet file.") from None
+        check_seal(schema.empty_table())
+        there = [name for name in ("sample", *columns) if name in schema.names]
+        found = pq.read_table(files, columns=there, page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise_want_of_memory(error)
+        raise TableError(f"{what} {path}: not a Parquet file, or damaged. Copy or make it again.") from None
     if missing := [name for name in ("sample", *columns) if name not in schema.names]:
         raise TableError(f"{what} {path}: there is no column {missing[0]}. The file has: {', '.join(schema.names)}.")
-    found = pq.read_table(files, columns=["sample", *columns])
     if pc.count_distinct(found["sample"]).as_py() < len(found):
         raise TableError(f"{what} {path}: a sample stands in more than one row. Expected one row a face.")
-    places = pc.index_in(table.columns["sample"], value_set=found["sample"])
-    rows = np.asarray(pc.fill_null(places, -1), np.int64)
+    rows = places_in(table.columns["sample"], found["sample"])
     if not (rows >= 0).any():
         raise TableError(f"{what} {path}: it holds none of the table's {len(table):,} samples. Expected those of this table.")
     values = np.stack([np.asarray(found[name], float) for name in columns], 1)

@@ -10,6 +10,17 @@ _ROUNDS = 100  # of expectation and maximisation at most; not stated; ours
 _FLOOR = 1e-12  # below which a probability's logarithm is cut off
 
 
+def self_confidence(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns (N,) in [0, 1]: the label's probability.
+
+    Args:
+        probs: (N, K).
+        labels: (N,) positions in the classes, -1 for none.
+    """
+    own = np.take_along_axis(probs, labels.clip(0)[:, None], 1)[:, 0]
+    return np.asarray(np.where(labels >= 0, own, np.nan))
+
+
 def margin(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns (N,) in [0, 1]: the label's lead over the next class, 0 if another class has everything, 1 if the label has.
 
@@ -18,7 +29,7 @@ def margin(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         labels: (N,) positions in the classes, -1 for none.
     """
     others = probs.copy()
-    own = _of_label(probs, labels)
+    own = self_confidence(probs, labels)
     np.put_along_axis(others, labels.clip(0)[:, None], -np.inf, 1)
     return np.asarray((1 + own - others.max(1)) / 2)
 
@@ -29,7 +40,7 @@ def small_loss(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Source:
         Li et al., DivideMix, ICLR 2020, after Arazo et al., ICML 2019.
     """
-    loss = -np.log(_of_label(probs, labels).clip(_FLOOR))
+    loss = -np.log(self_confidence(probs, labels).clip(_FLOOR))
     known = np.isfinite(loss)
     score = np.full(len(loss), np.nan)
     if known.any():
@@ -57,12 +68,6 @@ def vote_agreement(votes: np.ndarray) -> np.ndarray:
     shares = votes / np.where(total, total, np.nan)
     entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(1)
     return np.asarray(1 - entropy / np.log(votes.shape[1]))
-
-
-def _of_label(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns (N,) the probability of each face's label, NaN without one."""
-    own = np.take_along_axis(probs, labels.clip(0)[:, None], 1)[:, 0]
-    return np.where(labels >= 0, own, np.nan)
 
 
 def _lower_of_two(values: np.ndarray) -> np.ndarray:

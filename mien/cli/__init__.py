@@ -22,23 +22,26 @@ from mien.cli import (  # noqa: F401 - they fill the app
     scale_commands,
     serve_commands,
 )
-from mien.cli.app import app
+from mien.cli.app import app, whole_key
 from mien.errors import MienError, RecipeError
-from mien.files import wants_memory
+from mien.files import is_text, wants_memory
+from mien.log import ready_streams
 
 
 def main(tokens: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 failed, 2 wrong usage, 3 bad data, 4 a gate not met, 130 interrupted."""
     tokens = sys.argv[1:] if tokens is None else tokens
+    ready_streams()
     sys.path.append(os.getcwd())  # so that module:Class finds a file in the folder where the command is given
     try:
-        code = app(gather_overrides(tokens), exit_on_error=False) or 0
+        code = app(gather_overrides(tokens), exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever read our output, such as head, has left; at exit Python would try once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except CycloptsError:  # has been printed
+    except CycloptsError as error:
+        print(f"mien: {error}{whole_key(error)}", file=sys.stderr)
         return RecipeError.exit_code
     except MienError as error:
         print(f"mien: {error}", file=sys.stderr)
@@ -54,6 +57,11 @@ def main(tokens: list[str] | None = None) -> int:
     except OSError as error:
         print(f"mien: {_of_system(error)}", file=sys.stderr)
         return 1
+    except UnicodeEncodeError as error:
+        if not is_text(error.object):
+            print(f"mien: {error.object!r}: a name that is not UTF-8, which no table holds. Rename it.", file=sys.stderr)
+            return 1
+        raise
     except Exception as error:
         if not wants_memory(error):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class Origin:
     licence: str | None = None
 
 
-def _whole_key(error: CycloptsError) -> str:
+def whole_key(error: CycloptsError) -> str:
     """Returns which key of a recipe an unknown option may be, where the command takes such: --train.epochs for --epochs."""
     if not isinstance(error, UnknownOptionError) or not any("--section.key" in one.names for one in error.argument_collection):
         return ""
@@ -106,9 +107,8 @@ app = App(
     help="Perceived facial expressions, learned from ambiguous crowd annotations.\n\nmien predict photos",
     help_format="plaintext",
     result_action="return_value",
-    default_parameter=Parameter(negative=""),  # no --no-resume, no --empty-pictures
+    default_parameter=Parameter(negative="", json_list=False),  # no --no-resume; a folder [2024] is no list
     suppress_keyboard_interrupt=False,
-    error_formatter=lambda error: f"mien: {error}{_whole_key(error)}",
 )
 data = app.command(App(name="data", help="An owner's layout becomes a table; what is in it and what is wrong with it."))
 imports = data.command(App(name="import", help="An owner's layout becomes a table."))
@@ -129,9 +129,10 @@ def write_table(table: SampleTable, out: Path, overwrite: bool) -> None:
     for step in table.how:
         say(_in_words(step))
     if table.how and table.how[-1]["step"] == "split" and (empty := [k for k, n in table.how[-1]["counts"].items() if not n]):
+        larger = " ".join(f"--{name} 0.2" for name in empty if name in ("select", "calibrate"))
         say(
-            f"warning: no face is in {', '.join(empty)}, as there are too few faces or groups. Give larger shares, such as "
-            "--calibrate 0.2, or a column split."
+            f"warning: no face is in {', '.join(empty)}, as there are too few faces or groups. Give "
+            f"{f'larger shares, such as {larger}, or ' if larger else ''}a column split."
         )
     wrote(out, f"{len(table):,} faces")
 
@@ -145,9 +146,9 @@ def _in_words(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def wrote(path: Path, what: str = "") -> None:
-    """Prints what was written."""
-    print(f"wrote {path}{f': {what}' if what else ''}")
+def wrote(path: Path, what: str = "", *, aside: bool = False) -> None:
+    """Prints what was written; aside, on stderr, where stdout holds JSON alone."""
+    print(f"wrote {path}{f': {what}' if what else ''}", file=sys.stderr if aside else sys.stdout)
 
 
 def print_json(result: object) -> None:

@@ -13,6 +13,7 @@ from mien.cli.app import Counting, Engine, Overrides, app, print_json, refuse_ex
 audit = app.command(App(name="audit", help="Which labels are doubtful, who answers how well, how few votes are enough."))
 Paths = Annotated[list[Path] | None, Parameter(consume_multiple=True)]
 Numbers = Annotated[list[float] | None, Parameter(consume_multiple=True)]
+Form = Annotated[Literal["csv", "cleanlab", "label-studio"], Parameter(name="--as")]
 
 
 @audit.command
@@ -47,13 +48,11 @@ def run(
         engine: Where they are read: here, or by ray, on the cores of a Ray cluster, or of this machine where none runs.
         overwrite: Replace audit.parquet if it exists.
     """
-    import pyarrow.parquet as pq
-
     from mien.audit.run import audit, doubt_of_folds
     from mien.audit.show import show_audit
     from mien.data.table import SampleTable
     from mien.errors import RecipeError
-    from mien.files import whole_file
+    from mien.files import write_parquet
     from mien.log import results, say
     from mien.predict.predictions import Predictions
 
@@ -72,8 +71,7 @@ def run(
     if doubt := doubt_of_folds(rows, read):
         say(f"warning: {doubt}")
     found = audit(rows, read, label=label, runs=weights or (), pixels=pixels, engine=engine)
-    with whole_file(out / "audit.parquet") as partial:
-        pq.write_table(found, partial, compression="zstd")
+    write_parquet(found, out / "audit.parquet")
     show_audit(found, results())
     wrote(out / "audit.parquet", f"{found.num_rows:,} faces, {', '.join(found.column_names[3:])}")
 
@@ -171,8 +169,8 @@ def ask(
     rows, probs = beside(rows if split is None else rows.in_split(split), Predictions.read(predictions))
     queue = ask_next(rows, probs, count, at_most=at_most)
     if not queue:
-        say(f"no face has fewer than {at_most} votes; --at-most asks for more")
-    write_queue(queue, out)
+        say(f"no face has fewer than {at_most} votes: nothing to ask. To ask about more, pass --at-most {2 * at_most}")
+    write_queue(queue, out, rows)
     if out.suffix.lower() == ".json":
         say(f"labelling configuration: {label_studio_config(rows.vote_names or rows.classes)}")
     wrote(out, f"{len(queue):,} faces")
@@ -278,7 +276,7 @@ def export(
     scores: Path,
     *,
     out: Path,
-    kind: Annotated[Literal["csv", "cleanlab", "label-studio"], Parameter(name="--as")] = "csv",
+    kind: Form = "csv",
     table: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -290,7 +288,7 @@ def export(
         scores: FOLDER/audit.parquet of `mien audit run`.
         out: File to write.
         kind: All scores as CSV, cleanlab's columns as CSV, or tasks of Label Studio as JSON.
-        table: Where Label Studio finds the pictures.
+        table: The faces, whose pictures the tasks of Label Studio hold.
         overwrite: Replace the file if it exists.
     """
     from mien.audit.export import export, read_audit

@@ -104,7 +104,7 @@ def predict_film(
                 )
     for path in (options.annotate, options.timeline):
         if path is not None:
-            wrote(path)
+            wrote(path, aside=json)
     if out is not None:
         wrote(out, f"{faces:,} faces")
     if film.problem:

@@ -72,6 +72,8 @@ def predict(
         broken += part.status.count("broken")
         if out is None:
             print(part.to_json() if json else "\n".join(lines(part)), flush=True)
+    if draw is not None and faces:
+        wrote(draw, aside=json)
     if out is not None:
         wrote(out, f"{faces:,} faces")
     if broken:
@@ -125,6 +127,7 @@ def evaluate(
     from mien.evaluate import evaluate, write_page
     from mien.evaluate.gate import check_least, require
     from mien.log import results
+    from mien.predict.ask import faces_in
     from mien.predict.predictions import Predictions
 
     least = {"accuracy": min_accuracy, "vote_accuracy": min_vote_accuracy}
@@ -135,13 +138,13 @@ def evaluate(
     if predictions.is_file() or predictions.suffix == ".parquet" or is_sharded(predictions):
         found = Predictions.read(predictions)
     else:
-        found = _ask(predictions, table.in_split(split or "report"))
+        found = _ask(predictions, faces_in(table, split or "report", str(data)))
     report = evaluate(found, table, split=split, label=label, by=by, common=common)
     print(report.to_json()) if json else report.show(results())
     if page:
         runs = run or []
         write_page(page, report, run=runs[0] if runs else None, beside=runs[1:], table=table, faces=faces)
-        print(f"wrote {page}", file=sys.stderr if json else sys.stdout)
+        wrote(page, aside=json)
     require(report, least)
 
 

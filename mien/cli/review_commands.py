@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
 
 from mien.cli.app import refuse_existing, write_table, wrote
-from mien.cli.audit_commands import audit
+from mien.cli.audit_commands import Form, audit
 
 
 @audit.command
@@ -73,7 +70,7 @@ def export_decisions(
     decisions: Path,
     *,
     out: Path,
-    kind: Annotated[Literal["csv", "cleanlab", "label-studio"], Parameter(name="--as")] = "csv",
+    kind: Form = "csv",
     table: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -85,7 +82,7 @@ def export_decisions(
         decisions: What was decided.
         out: File to write.
         kind: A row for each face and reviewer as CSV, cleanlab's columns as CSV, or annotated tasks of Label Studio as JSON.
-        table: Where Label Studio finds the pictures.
+        table: The faces, whose pictures the tasks of Label Studio hold.
         overwrite: Replace the file if it exists.
     """
     from mien.audit.decisions import read, states

@@ -17,6 +17,7 @@ from mien.data.images import decode
 from mien.data.places import beneath, exists
 from mien.data.rules import RULES, count_by, owner_splits
 from mien.data.table import SPLITS, SampleTable
+from mien.data.work import cut
 from mien.errors import ImageError, TableError
 
 LISTED = 20  # names listed per problem; not stated; ours
@@ -113,7 +114,7 @@ def _digest_all(table: SampleTable, missing: set[int], done: Callable[[int], Non
             digests[row] = int.from_bytes(digest.digest(), "little")
         return broken
 
-    broken, chunks = [], [range(start, min(start + _CHUNK, len(table))) for start in range(0, len(table), _CHUNK)]
+    broken, chunks = [], cut(len(table), _CHUNK)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for chunk, found in zip(chunks, pool.map(look, chunks), strict=True):
             broken += found

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from mien.data.places import beneath, read_picture
 from mien.data.table import SampleTable
+from mien.data.work import cut
 from mien.errors import ImageError
 from mien.files import raise_want_of_memory
 
@@ -19,6 +20,7 @@ MAX_PIXELS = 89_000_000  # larger pictures are refused before they are decoded; 
 # Of Pillow's formats those in which photos come; none of them starts another program, as PostScript does.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", *(("AVIF",) if features.check("avif") else ()))
 MAX_BYTES = 500_000_000  # not stated; ours: no file larger than this is read
+LEAST_INSIDE = 0.01  # share of a box; with less of it in the picture, it is a mistake; not stated; ours
 
 Picture = Path | str | bytes | np.ndarray | Image.Image
 
@@ -32,25 +34,42 @@ def decode(
         picture: A path or URL, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
         channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
         size: Side of the square result in pixels; null keeps the picture's own size.
-        box: Left, top, right, bottom in pixels of the upright picture; null takes all of it.
+        box: Left, top, right, bottom in pixels of the upright picture; null takes all of it. What of it lies outside of the
+            picture is left out: detectors draw boxes over its edges.
         name: What to call the picture in an error.
 
     Raises:
-        ImageError: If it cannot be read, is larger than `MAX_PIXELS`, or the box lies outside.
+        ImageError: If it cannot be read, is larger than `MAX_PIXELS`, or the box is none or lies outside.
     """
     name = name or name_of(picture)
     image = open_upright(picture, channels=channels, name=name)
-    if box is not None and not (0 <= box[0] < box[2] <= image.width and 0 <= box[1] < box[3] <= image.height):
-        raise ImageError(
-            f"{name}: box {tuple(box)} is not inside {image.width} × {image.height}. Expected left, top, right, bottom."
-        )
-    if size is not None and (box is not None or image.size != (size, size)):
-        cut = (box[0], box[1], box[2], box[3]) if box is not None else None
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box=cut, reducing_gap=2.0)  # box filter first
-    elif box is not None:
-        image = image.crop((round(box[0]), round(box[1]), round(box[2]), round(box[3])))
+    if box is not None:
+        inside = np.clip(edges_of(image, box, f"{name}: box"), 0, [*image.size, *image.size])
+        left, top, right, bottom = inside.tolist()
+    else:
+        left, top, right, bottom = 0, 0, *image.size
+    if size is None:
+        image = image.crop((round(left), round(top), round(right), round(bottom)))
+    elif (left, top, right, bottom) != (0, 0, size, size) or image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, right, bottom), 2.0)  # box filter first
     pixels = np.asarray(image, np.uint8)  # (H, W) or (H, W, 3)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def edges_of(image: Image.Image, box: Sequence[float] | np.ndarray, where: str = "box") -> np.ndarray:
+    """Returns (4,) left, top, right, bottom of a box, if they make sense in the picture.
+
+    Raises:
+        ImageError: If the box is empty, no number, or outside of the picture.
+    """
+    edges = np.array(box, np.float64)
+    where = f"{where} ({', '.join(f'{edge:g}' for edge in edges)})"
+    if len(edges) != 4 or not np.isfinite(edges).all() or (edges[:2] >= edges[2:]).any():
+        raise ImageError(f"{where} is none. Expected left < right and top < bottom, in pixels.")
+    inside = np.clip(edges, 0, [*image.size, *image.size])
+    if (inside[2:] - inside[:2]).prod() < LEAST_INSIDE * (edges[2:] - edges[:2]).prod():
+        raise ImageError(f"{where} lies outside of {image.width} × {image.height}. Expected pixels of the upright picture.")
+    return edges
 
 
 def open_upright(picture: Picture, *, channels: int, name: str | None = None) -> Image.Image:
@@ -158,11 +177,10 @@ def load_images(
                 broken[samples[row]] = str(error)
         return len(rows)
 
-    chunks = [range(start, min(start + 256, len(table))) for start in range(0, len(table), 256)]
     # Small pictures spend their time in Python, where threads only get in each other's way.
     with ThreadPoolExecutor(os.cpu_count() if size > 100 else 1) as pool:
         total = 0
-        for count in pool.map(load, chunks):
+        for count in pool.map(load, cut(len(table), 256)):
             total += count
             if done is not None:
                 done(total)

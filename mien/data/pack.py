@@ -18,7 +18,7 @@ from mien.data.manifest import NAME, TABLE, Manifest, Shard, digest
 from mien.data.places import beneath, exists, read_picture
 from mien.data.table import SampleTable
 from mien.errors import ImageError, RecipeError, RunError, TableError
-from mien.files import whole_file
+from mien.files import refuse_replacing, whole_file
 
 # Not stated; ours: what is read together. Few enough for one picture at a time, many enough for a disk or an object store.
 _GROUP, _GROUP_BYTES = 64, 4_000_000
@@ -67,7 +67,7 @@ def pack(
 
     Raises:
         RecipeError: If a limit is not above zero.
-        RunError: If the folder is there, was not made here, or was begun with other pictures or limits.
+        RunError: If the folder is there, holds the pictures, was not made here, or was begun with other pictures or limits.
         TableError: If the table names no picture, or none that is there.
     """
     if rows < 1 or not shard_mb > 0:
@@ -79,6 +79,8 @@ def pack(
         )
     names = json.dumps([rows, shard_mb, [picture.name for picture in pictures]])
     of = hashlib.blake2b(names.encode(), digest_size=16).hexdigest()
+    if table.root is not None:
+        refuse_replacing(out, [table.root])
     manifest = _begin(out, Manifest(of, len(pictures)), resume, overwrite)
     while (first := sum(shard.pictures for shard in manifest.shards)) < len(pictures):
         name = f"images-{len(manifest.shards):05}.parquet"

@@ -61,7 +61,7 @@ def split(
 def folds(table: SampleTable, num: int, *, seed: int = 0) -> np.ndarray:
     """Returns (N,) int64, the fold of each row of split `train`, from 0; -1 for all others.
 
-    Folds are stratified and stable as those of `split` are, and of equal size to within a unit per label.
+    Folds are stratified and stable as those of `split` are, and of equal size to within a unit per label; none is empty.
 
     Args:
         table: A table with training rows.
@@ -70,19 +70,28 @@ def folds(table: SampleTable, num: int, *, seed: int = 0) -> np.ndarray:
 
     Raises:
         RecipeError: If there are fewer than two folds.
-        TableError: If there are fewer training rows than folds.
+        TableError: If there are fewer training rows than folds, or fewer of what is never cut.
     """
     if num < 2:
         raise RecipeError(f"folds: {num}. Expected 2 or more.")
     train = np.flatnonzero(table.splits == "train")
     if len(train) < num:
         raise TableError(f"folds: {len(train)} rows have split train. Expected at least one for each of the {num} folds.")
-    fold = np.full(len(table), -1)
-    for units in _strata(table, train).values():
+    fold, strata = np.full(len(table), -1), _strata(table, train)
+    shuffled = [sorted(strata[label], key=lambda unit: _hash(seed, unit[0])) for label in sorted(strata)]
+    if (num_units := sum(len(units) for units in shuffled)) < num:
+        raise TableError(
+            f"folds: {len(train)} rows of split train lie in {num_units} groups or pictures, which are never cut. Expected at "
+            f"least one for each of the {num} folds."
+        )
+    for units in shuffled:
         before, total = 0.0, sum(len(rows) for _, rows in units)
-        for _, rows in sorted(units, key=lambda unit: _hash(seed, unit[0])):
+        for _, rows in units:
             fold[rows] = int((before + len(rows) / 2) * num / total)
             before += len(rows)
+    if len(set(fold[train])) < num:  # few units a label all lie in the middle folds: dealt in turn, they reach each
+        for place, (_, rows) in enumerate(unit for units in shuffled for unit in units):
+            fold[rows] = place % num
     return fold
 
 

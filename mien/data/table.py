@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mien.data.manifest import TABLE, Manifest, is_packed
 from mien.data.places import absolute, beneath, exists, open_file
 from mien.errors import TableError
-from mien.files import check_seal, raise_want_of_memory, read_parquet, seal, whole_file
+from mien.files import check_seal, raise_want_of_memory, read_parquet, seal, write_parquet
 
 SPLITS = ("train", "select", "calibrate", "report", "test")
 FORMAT_VERSION = 1
@@ -75,7 +74,8 @@ class SampleTable:
     ) -> SampleTable:
         """Returns a table from a mapping of column name to values.
 
-        `votes` may be an (N, V) integer array, `candidates` an (N, K) boolean array whose all-false rows become null.
+        `votes` may be an (N, V) integer array, `candidates` an (N, K) boolean array whose all-false rows become null, and each
+        of `points` a (P, 2) array.
 
         Raises:
             TableError: Where a column breaks the table's invariants.
@@ -233,9 +233,7 @@ class SampleTable:
             "how": self.how,
             "geometry": self.geometry,
         }
-        columns = seal(self.columns, json.dumps(about).encode())
-        with whole_file(path) as partial:
-            pq.write_table(columns, partial, compression="zstd", write_page_checksum=True)
+        write_parquet(seal(self.columns, json.dumps(about).encode()), path)
 
     # ------------------------------------------------------------------ looking
 
@@ -292,8 +290,7 @@ class SampleTable:
         Raises:
             TableError: If there is no such column.
         """
-        places = pc.index_in(self._column(column), value_set=pa.array(self.classes, pa.string()))
-        return np.asarray(pc.fill_null(places, -1), np.int64)
+        return places_in(self._column(column), pa.array(self.classes, pa.string()))
 
     # ------------------------------------------------------------------ changing: each returns a new table
 
@@ -324,17 +321,19 @@ class SampleTable:
         """Returns the table with other classes or another order.
 
         Votes for a class that is dropped become an answer that is no class; its labels become null, and it leaves the
-        candidate sets (sets that lose all become null). A new class gets no votes.
+        candidate sets (sets that lose all become null). A new class gets no votes. `how` counts the labels that are lost.
         """
-        names = tuple(names)
+        names, lost = tuple(names), 0
         place = {name: index for index, name in enumerate(self.classes)}
         columns = self.columns
         for column in [c for c in columns.column_names if c == "label" or c.startswith("label_")]:
             kept = [value if value in names else None for value in columns[column].to_pylist()]
+            lost += (kept.count(None) - columns[column].null_count) if column == "label" else 0
             columns = columns.set_column(columns.schema.get_field_index(column), column, pa.array(kept, pa.string()))
         vote_names = (*names, *(name for name in self.vote_names if name not in names)) if self.vote_names else ()
         table = replace(self, columns=columns.select([c for c in columns.column_names if c not in ("votes", "candidates")]))
-        table = replace(table, classes=names, vote_names=vote_names, how=(*self.how, {"step": "classes", "names": names}))
+        step = {"step": "classes", "names": names, "labels_left_out": lost}
+        table = replace(table, classes=names, vote_names=vote_names, how=(*self.how, step))
         if (votes := self.votes) is not None:
             old = {name: index for index, name in enumerate(self.vote_names)}
             moved = np.stack([votes[:, old[n]] if n in old else np.zeros(len(self), np.int16) for n in vote_names], 1)
@@ -349,6 +348,11 @@ class SampleTable:
     def image_path(self, row: int) -> Path:
         """Returns where the image of one row lies."""
         return beneath(self.root, str(self.columns["path"][row].as_py()))
+
+
+def places_in(values: pa.Array | pa.ChunkedArray, known: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Returns (N,) int64 places of values among those that are known, -1 where they are not."""
+    return np.asarray(pc.fill_null(pc.index_in(values, value_set=known), -1), np.int64)
 
 
 def is_table(path: Path | str) -> bool:
@@ -371,7 +375,7 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     if name == "image":
         return pa.array(list(values), pa.binary())
     if name in ("box", "points"):
-        return pa.array([None if v is None else [float(x) for x in v] for v in values], pa.list_(pa.float32()))
+        return pa.array([None if v is None else np.ravel(v).astype(float) for v in values], pa.list_(pa.float32()))
     return pa.array(values if isinstance(values, np.ndarray) else list(values))
 
 
@@ -411,7 +415,7 @@ def _check(table: SampleTable) -> None:
         _check_names(columns, column, table.classes)
     if "split" in names:
         _check_names(columns, "split", SPLITS)
-    for column, width in (("votes", len(table.vote_names)), ("candidates", len(table.classes))):
+    for column, width in (("votes", len(table.vote_names)), ("candidates", len(table.classes)), ("box", 4)):
         if column in names:
             lengths = pc.list_value_length(columns[column])
             wrong = pc.index(pc.fill_null(pc.not_equal(lengths, width), False), True).as_py()

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -150,13 +150,13 @@ def shard_files(folder: Path) -> list[Path]:
     return [found[key] for key in sorted(found)]
 
 
-def open_folder(folder: Path, about: dict[str, Any], resume: bool) -> None:
+def open_folder(folder: Path, about: Mapping[str, Any], resume: bool) -> None:
     """Makes the folder in which the parts of a call lie, or checks that it is this call's, to be gone on with.
 
     Raises:
         RunError: If it is there and is not to be gone on with, or was begun with other arguments; the message names one.
     """
-    mark = folder / "about.json"
+    mark, about = folder / "about.json", json.loads(json.dumps(about))  # as the file will have it
     if not folder.exists() or all(path.suffix == ".partial" for path in folder.iterdir()):  # or killed before it had a mark
         with whole_file(mark) as partial:
             partial.write_text(json.dumps(about))

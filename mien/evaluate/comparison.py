@@ -42,12 +42,21 @@ def tables(
     """
     paper = paper or {}
     levels = [
-        (arm.name, ", ".join(map(str, arm.seeds)), *(_level(arm, name) for name in COMPARED), paper.get(arm.name, "–"))
+        (
+            arm.name,
+            ", ".join(map(str, arm.seeds)),
+            *(with_interval(arm.numbers[name], name) for name in COMPARED),
+            paper.get(arm.name, "–"),
+        )
         for arm in comparison.arms
     ]
     levels += [(name, "–", "not measured", *("–" for _ in COMPARED[1:]), paper.get(name, "–")) for name in missing]
     gaps = [
-        (f"{arm.name} − {comparison.baseline}", *(_gap(arm.differences[name], name) for name in _DIFFERENCES), _tests(arm))
+        (
+            f"{arm.name} − {comparison.baseline}",
+            *(with_interval(arm.differences[name], name, "+") for name in _DIFFERENCES),
+            _tests(arm),
+        )
         for arm in comparison.arms
         if arm.differences
     ]
@@ -100,20 +109,13 @@ def to_latex(found: Sequence[TextTable]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _level(arm: Arm, name: str) -> str:
-    number = arm.numbers[name]
+def with_interval(number: Number, name: str, sign: str = "") -> str:
+    """Returns a number with its interval; `sign` "+" stands before what is above 0."""
     if number.value is None or number.low is None or number.high is None:
         return "–"
     scale, digits = (100, 1) if METRICS[name].unit == "%" else (1, 3)
-    value, low, high = (f"{scale * each:.{digits}f}" for each in (number.value, number.low, number.high))
-    return f"{value} ({low} – {high})"
-
-
-def _gap(number: Number, name: str) -> str:
-    if number.value is None or number.low is None or number.high is None:
-        return "–"
-    scale, digits = (100, 1) if METRICS[name].unit == "%" else (1, 3)
-    value, low, high = (f"{scale * each:+.{digits}f}".replace("-", "−") for each in (number.value, number.low, number.high))
+    texts = (f"{scale * each:{sign}.{digits}f}".replace("-", "−") for each in (number.value, number.low, number.high))
+    value, low, high = texts
     return f"{value} ({low} – {high})"
 
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mien.data.table import SampleTable
+from mien.errors import RunError
+from mien.files import raise_want_of_memory, read_parquet
 
 _AGREED = 0.9  # share of the votes on one class from which people agree; not stated; ours
 
@@ -27,8 +28,16 @@ def label_files(run: Path) -> list[Path]:
 
 
 def read_label_weights(path: Path) -> LabelWeights:
-    """Returns the label weights in one file."""
-    columns = pq.read_table(path)
+    """Returns the label weights in one file.
+
+    Raises:
+        RunError: If it is damaged.
+    """
+    try:
+        columns = read_parquet(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise_want_of_memory(error)
+        raise RunError(f"label weights {path}: damaged. Copy the run again, or train it anew.") from None
     classes = tuple(name.removeprefix("weight_") for name in columns.column_names if name.startswith("weight_"))
     weights = np.stack([np.asarray(columns[f"weight_{name}"], np.float32) for name in classes], 1)  # (N, K)
     return LabelWeights(columns["sample"], classes, weights)

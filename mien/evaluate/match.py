@@ -62,8 +62,8 @@ def match(predictions: Predictions, table: SampleTable, overlap: float = OVERLAP
         overlap: Least intersection over union, in (0, 1], of boxes that mean the same face.
 
     Raises:
-        TableError: If no picture of the predictions is in the table, a relative path names two, a prediction stands twice, a
-            table's box is no box, or a face has none although its picture has several.
+        TableError: If no picture of the predictions is in the table, a relative path names two, a prediction stands twice, or a
+            face has no box although its picture has several.
     """
     twice = [sample for sample, times in Counter(predictions.samples).items() if times > 1]
     if twice:
@@ -128,11 +128,6 @@ def _boxes(table: SampleTable, needed: np.ndarray) -> np.ndarray:
     boxes = np.full((len(table), 4), np.nan)
     if "box" in table:
         column = table.columns["box"]
-        lengths = pc.list_value_length(column)
-        wrong = pc.index(pc.fill_null(pc.not_equal(lengths, 4), False), True).as_py()
-        if wrong >= 0:
-            where = f"table, row {wrong} ({table.columns['sample'][wrong]})"
-            raise TableError(f"{where}: box has {lengths[wrong]} numbers. Expected 4: left, top, right, bottom.")
         flat = np.asarray(pc.list_flatten(column.drop_null()), np.float64)
         boxes[np.asarray(pc.is_valid(column))] = flat.reshape(-1, 4)
     missing = needed & np.isnan(boxes).any(1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,7 +12,7 @@ from typing import Any, NamedTuple
 from mien.data.table import SampleTable
 from mien.data.work import Engine, cut, each_kept, open_folder, share
 from mien.errors import ImageError, RecipeError, RunError
-from mien.files import cell
+from mien.files import write_csv
 from mien.log import Progress
 
 PART = 256  # photos or faces; not stated; ours: some seconds of work are lost at most
@@ -62,8 +60,7 @@ def each_part(
 def write(folder: Path, table: SampleTable, what: str, without: list[tuple[str, str]]) -> None:
     """Writes the table, and the list of what has no face."""
     table.write(folder / "faces.parquet")
-    with (folder / "without.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([(what, "why"), *((cell(name), cell(why)) for name, why in without)])
+    write_csv(folder / "without.csv", [(what, "why"), *without])
 
 
 def refuse(out: Path, overwrite: bool) -> None:
@@ -86,7 +83,7 @@ def whole_folder(out: Path, about: dict[str, Any], resume: bool) -> Iterator[tup
     unfinished, parts = out.with_name(out.name + ".partial"), out.with_name(out.name + ".parts")
     if not parts.exists():
         shutil.rmtree(unfinished, ignore_errors=True)
-    open_folder(parts, json.loads(json.dumps(about)), resume)
+    open_folder(parts, about, resume)
     unfinished.mkdir(parents=True, exist_ok=True)
     try:
         yield unfinished, parts

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from mien.data.images import edges_of
 from mien.data.readers import ferplus
 from mien.errors import ImageError, RecipeError
-
-LEAST_INSIDE = 0.01  # share of a box; with less of it in the picture, it is a mistake; not stated; ours
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def crop_face(
     Raises:
         ImageError: If the box is empty, no number, or outside of the picture, or points are missing.
     """
-    edges = _edges(image, box)
+    edges = edges_of(image, box)
     angle = _angle(points) if geometry.upright else 0.0
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     length = math.sqrt((edges[2] - edges[0]) * (edges[3] - edges[1]))
@@ -69,18 +68,6 @@ def crop_face(
     face = _turned(image, centre, side, size, turn) if angle else _straight(image, centre, side, size)
     pixels = np.asarray(face, np.uint8)  # (size, size) or (size, size, 3)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _edges(image: Image.Image, box: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Returns (4,) left, top, right, bottom, if they make sense in the picture."""
-    edges = np.array(box, np.float64)
-    where = f"box ({', '.join(f'{edge:g}' for edge in edges)})"
-    if len(edges) != 4 or not np.isfinite(edges).all() or (edges[:2] >= edges[2:]).any():
-        raise ImageError(f"{where} is none. Expected left < right and top < bottom, in pixels.")
-    inside = np.clip(edges, 0, [*image.size, *image.size])
-    if (inside[2:] - inside[:2]).prod() < LEAST_INSIDE * (edges[2:] - edges[:2]).prod():
-        raise ImageError(f"{where} lies outside of {image.width} × {image.height}. Expected pixels of the upright picture.")
-    return edges
 
 
 def _angle(points: Sequence[Sequence[float]] | np.ndarray | None) -> float:

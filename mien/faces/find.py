@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mien.data.readers.folder import SUFFIXES
 from mien.errors import ImageError
+from mien.files import is_text
 
 _PHOTOS = SUFFIXES | {".heic", ".heif"}  # what phones write is not read, but not passed over in silence either
 
@@ -18,7 +19,7 @@ def find_pictures(inputs: Sequence[Path | str]) -> list[Path]:
     not exist and matches nothing stays in the list, so that whoever opens it reports it beside its other failures.
 
     Raises:
-        ImageError: If a folder has no pictures.
+        ImageError: If a folder has no pictures, or names are no text, which no table could hold.
     """
     found: dict[Path, None] = {}
     for name in inputs:
@@ -27,6 +28,8 @@ def find_pictures(inputs: Sequence[Path | str]) -> list[Path]:
         if not pictures:
             raise ImageError(f"folder {name}: no pictures. Expected files that end in {', '.join(sorted(SUFFIXES))}.")
         found |= dict.fromkeys(pictures)
+    if strange := [str(path) for path in found if not is_text(str(path))]:
+        raise ImageError(f"names of pictures: {len(strange):,} are not UTF-8, the first {strange[0]!r}. Rename them.")
     return list(found)
 
 

@@ -27,12 +27,22 @@ def find(kind: str, named: Named | Mapping[str, Any] | str, **given: Any) -> Any
     Raises:
         RecipeError: If there is no such name, or an argument is unknown, missing or of the wrong type.
     """
+    factory, arguments = find_checked(kind, named, set(given))
+    return factory(**given, **arguments)
+
+
+def find_checked(kind: str, named: Named | Mapping[str, Any] | str, given: set[str]) -> tuple[type, dict[str, Any]]:
+    """Returns the class that a recipe names and its checked arguments, as `find` would make it.
+
+    Raises:
+        RecipeError: As `find`.
+    """
     named = Named.model_validate(named)
     name, arguments = named.name, named.arguments
     if kind == "encoder" and ":" not in name and name not in _files(kind):
         name, arguments = "timm", {"model": name, **arguments}
     factory = find_class(kind, name)
-    return factory(**given, **check_arguments(factory, f"{kind}.", arguments, set(given)))
+    return factory, check_arguments(factory, f"{kind}.", arguments, given)
 
 
 def find_class(kind: str, name: str) -> type:

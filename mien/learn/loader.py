@@ -54,11 +54,11 @@ class Plan:
     classes: Tensor | None = None
 
     def __post_init__(self) -> None:
-        smallest = len(self.rows) // self.steps
-        if smallest < self.num_ranks * self.accumulate:
+        if self.smallest == 0:
             raise RunError(
-                f"train.batch_size {self.batch_size} gives steps of {smallest} faces. Expected at least one for each of "
-                f"{self.num_ranks} ranks × {self.accumulate} micro-batches; lower train.accumulate or raise the batch size."
+                f"train.batch_size {self.batch_size} gives steps of {len(self.rows) // self.steps} faces. Expected at least "
+                f"one for each of {self.num_ranks} ranks × {self.accumulate} micro-batches; lower train.accumulate or raise "
+                "the batch size."
             )
         if self.classes is not None:
             sizes = self._class_sizes()
@@ -73,6 +73,11 @@ class Plan:
     def steps(self) -> int:
         """Optimizer steps in an epoch."""
         return max(1, -(-len(self.rows) // self.batch_size))
+
+    @property
+    def smallest(self) -> int:
+        """Faces of the smallest micro-batch."""
+        return len(self.rows) // self.steps // (self.num_ranks * self.accumulate)
 
     def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[list[MicroBatch]]:
         """Yields this rank's micro-batches of each step of an epoch, from `first_step` on."""

@@ -62,11 +62,14 @@ def out_of_fold(
     if folds < 2:
         raise RecipeError(f"folds: {folds}. Expected 2 or more.")
     fixed = {"data.splits.select": "null", "data.splits.calibrate": "null", "choose.by": "last"}
+    given = Recipe.read(recipe, {**(overrides or {}), **fixed})
+    if given.model.head is None:
+        raise RecipeError(f"recipe {recipe.name}: model.head is null. Expected a recipe that learns classes.")
+    if given.data.splits.report is None:
+        fixed["data.splits.report"] = "report"
     parts, predictions = [], []
     for fold in range(1, folds + 1):
         mine = Recipe.read(recipe, {**(overrides or {}), **fixed, "data.fold": f"{fold}/{folds}"})
-        if mine.model.head is None:
-            raise RecipeError(f"recipe {recipe.name}: model.head is null. Expected a recipe that learns classes.")
         run = Run(out / f"fold-{fold}")
         say(f"fold {fold} of {folds}")
         train(mine, out=run.folder, resume=(run.folder / "data.json").is_file())

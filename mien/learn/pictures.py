@@ -46,7 +46,11 @@ class Decoder:
         all_broken: dict[str, str] = {}
         for part in ("select", "calibrate", "report"):
             split = getattr(self.recipe.data.splits, part)
-            if split is not None and self.recipe.model.head is not None and len(chosen := table.in_split(split)):
+            if split is None or self.recipe.model.head is None:
+                continue
+            if not len(chosen := table.in_split(split)):
+                say(f"no face is in split {split!r}, which data.splits.{part} names")
+            else:
                 pictures, broken = self.decode(chosen, part)
                 all_broken |= broken
                 keep = ~np.isin(np.array(chosen.samples, object), list(broken))

@@ -11,13 +11,14 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mien.errors import RecipeError, RunError, did_you_mean
+from mien.errors import DivergedError, RecipeError, RunError, did_you_mean
 from mien.files import whole_file
 from mien.learn.run import Run, check_same, is_free
 from mien.learn.search import draw_values, ranges_of
 from mien.learn.suite_report import write_report
-from mien.learn.suite_results import borrow, collect, is_done, predictions_of
-from mien.learn.train import train
+from mien.learn.suite_results import borrow, collect, is_diverged, is_done, predictions_of
+from mien.learn.train import check_names, train
+from mien.learn.training_list import read_table
 from mien.log import say
 from mien.predict.predictions import Predictions
 from mien.recipe import Recipe, read_yaml, sentence
@@ -169,6 +170,11 @@ class Planned(NamedTuple):
         """The name of its folder and of its predictions."""
         return f"{self.arm}-s{self.seed}" + (f"-d{self.draw}" if self.draw else "")
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether it leaves predictions; a pre-training, also one that learns classes, may leave a start alone."""
+        return self.recipe.model.head is not None and self.recipe.data.splits.report is not None
+
 
 def plan(suite: Suite, out: Path, overrides: Mapping[str, str], draws: int = 1) -> list[Planned]:
     """Returns the runs of a suite in order of worth, each with its resolved recipe.
@@ -178,8 +184,8 @@ def plan(suite: Suite, out: Path, overrides: Mapping[str, str], draws: int = 1) 
     that has nothing to draw, trains no classes or is another's start runs as it stands.
 
     Raises:
-        RecipeError: If a recipe is missing, an override is unknown, or nothing on `select` tells which draw is best; the
-            message names the arm.
+        RecipeError: If a recipe is missing, an override or an argument is unknown, or nothing on `select` tells which draw is
+            best; the message names the arm.
     """
     found: dict[str, Planned] = {}
     for group in suite.runs:
@@ -226,10 +232,12 @@ def _ranges(suite: Suite, arm: str, recipe: Recipe, overrides: Mapping[str, str]
 
 
 def _recipe(suite: Suite, arm: str, values: Mapping[str, Any], overrides: Mapping[str, str]) -> Recipe:
-    """Returns an arm's recipe with values, and overrides above them, by dotted key."""
+    """Returns an arm's recipe with values, and overrides above them, by dotted key, of which all names are known."""
     texts = {key: yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n") for key, value in values.items()}
     try:
-        return Recipe.read(suite.arms[arm].recipe, {**texts, **overrides})
+        recipe = Recipe.read(suite.arms[arm].recipe, {**texts, **overrides})
+        check_names(recipe)
+        return recipe
     except RecipeError as error:
         raise RecipeError(f"suite {suite.name}, arm {arm}: {error}") from None
 
@@ -269,12 +277,14 @@ def run_suite(
 
     Raises:
         RecipeError: If the suite or one of its recipes cannot be used; before anything is trained.
-        RunError: If the folder belongs to another suite, or a recipe changed since a run of it began.
+        RunError: If the folder belongs to another suite, or a recipe changed since a run of it began; at the end, if runs have
+            diverged, of a search all draws.
     """
     suite = Suite.read(path)
     planned = plan(suite, out, overrides or {}, draws)
     budget = suite.budget * draws if budget is None else budget
     chosen = affordable(planned, budget)
+    _check_can_be_compared(suite, chosen, out)
     _claim(suite, out)
     for one in planned:
         _check_recipe(one, out)
@@ -286,9 +296,29 @@ def run_suite(
     write_report(suite, planned, out)
     for one in _unfinished(chosen, out):
         begun = _is_begun(out, one.name)
-        train(one.recipe, out=out / "runs" / one.name, resume=begun, overwrite=not begun)
+        run = Run(out / "runs" / one.name)
+        try:
+            train(one.recipe, out=run.folder, resume=begun, overwrite=not begun)
+        except DivergedError as error:  # it would diverge again: the others are what is left to do
+            run.write_text("DIVERGED", f"{error}\n")
+            say(str(error))
         collect(chosen, out)
         write_report(suite, planned, out)
+    _check_none_is_lost(suite, chosen, out)
+
+
+def _check_none_is_lost(suite: Suite, chosen: Sequence[Planned], out: Path) -> None:
+    """Checks that of each arm and seed some draw has not diverged.
+
+    Raises:
+        RunError: If it has.
+    """
+    for (arm, seed), runs in groupby(chosen, lambda one: (one.arm, one.seed)):
+        if all(is_diverged(out, one.name) for one in runs):
+            raise RunError(
+                f"suite {suite.name}: {arm}-s{seed} diverged and is not measured; runs that do not need it are done. Lower "
+                f"optimizer.lr or set optimizer.clip for {arm}, and remove its folders in {out / 'runs'}."
+            )
 
 
 def show_plan(
@@ -307,7 +337,7 @@ def show_plan(
     spent = 0.0
     for place, one in enumerate(planned):
         spent += one.cost
-        begun = "begun" if _is_begun(out, one.name) else "waits"
+        begun = "diverged" if is_diverged(out, one.name) else "begun" if _is_begun(out, one.name) else "waits"
         state = "beyond the budget" if place >= len(chosen) else "done" if one.name in done else begun
         values = "".join(f"  {key}={value}" for key, value in one.drawn.items())
         print(f"{one.name:40} {one.cost:6g} epochs  {spent:7g} in all  {state}{values}")
@@ -349,16 +379,37 @@ def _check_recipe(one: Planned, out: Path) -> None:
         check_same(f"predictions {path}", Recipe.from_dict(content), one.recipe)
 
 
+def _check_can_be_compared(suite: Suite, chosen: Sequence[Planned], out: Path) -> None:
+    """Checks that the tables of runs which are not done have faces to compare on.
+
+    Raises:
+        RecipeError: Naming the arm whose report split has none.
+        TableError: If a table cannot be read.
+    """
+    starts, seen = {each.start for each in suite.arms.values()}, set()
+    for one in chosen:
+        data, is_start = one.recipe.data, one.arm in starts and not one.is_compared
+        what = data.model_dump_json(include={"table", "root", "splits"})
+        if one.recipe.model.head is None or is_start or data.fold is not None or what in seen or is_done(out, one.name):
+            continue
+        seen.add(what)
+        if not one.is_compared or not (read_table(one.recipe).splits == data.splits.report).any():
+            raise RecipeError(
+                f"suite {suite.name}, arm {one.arm}: data.splits.report is {data.splits.report!r}. Expected a split with "
+                "faces, on which its methods are compared."
+            )
+
+
 def _unfinished(chosen: Sequence[Planned], out: Path) -> Iterator[Planned]:
     """Yields the next run that is not done, waits for no other and is held by no other process, until there is none."""
     (out / "locks").mkdir(exist_ok=True)
-    tried = _done(chosen, out)
+    tried = _done(chosen, out) | {one.name for one in chosen if is_diverged(out, one.name)}
     while waiting := [one for one in chosen if one.name not in tried and (one.after is None or is_done(out, one.after))]:
         one = waiting[0]
         tried.add(one.name)
         try:
             with FileLock(out / "locks" / one.name, timeout=0):
-                if not is_done(out, one.name):
+                if not is_done(out, one.name) and not is_diverged(out, one.name):
                     yield one
         except Timeout:
             say(f"{one.name} is being trained by another process")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mien.evaluate.choice import choice_table, covering_table
 from mien.evaluate.comparison import TextTable, tables, to_html, to_latex, to_markdown
@@ -46,7 +47,9 @@ def write_report(suite: Suite, planned: Sequence[Planned], out: Path) -> None:
             found.append(covering_table(f"{each.title}: covering rate by class on select", by_epoch, table.classes))
         numbers.append(comparison.to_json())
     if any(one.draw for one in planned):
-        found.append(search_table(planned, stands))
+        searches = [_search(name, planned, stands) for name in dict.fromkeys(one.arm for one in planned)]
+        found.append(search_table(searches))
+        numbers.append(json.dumps({"title": "Search", "arms": [search._asdict() for search in searches]}, indent=1))
     found += [cost_table(figure, stands, out) for figure in suite.figures if figure.kind == "cost"]
     drawn = draw_figures(suite, measured, stands, out)
     texts = {
@@ -67,24 +70,31 @@ def cost_table(figure: SuiteFigure, stands: Sequence[Planned], out: Path) -> Tex
     return TextTable(f"{figure.title}: cost", ("method", "seconds an epoch", "memory, GB"), tuple(rows))
 
 
-def search_table(planned: Sequence[Planned], stands: Sequence[Planned]) -> TextTable:
+class Search(NamedTuple):
+    """What a method's search tried and at which cost, and by seed what it chose: nothing drawn is the recipe as it stands."""
+
+    name: str
+    draws: float
+    epochs: float
+    drawn: list[str]
+    best: dict[int, dict[str, Any]]
+
+
+def _search(arm: str, planned: Sequence[Planned], stands: Sequence[Planned]) -> Search:
+    own = [one for one in planned if one.arm == arm]
+    return Search(
+        arm,
+        len(own) / len({one.seed for one in own}),
+        sum(one.cost for one in own),
+        list(dict.fromkeys(key for one in own for key in one.drawn)),
+        {one.seed: dict(one.drawn) for one in stands if one.arm == arm},
+    )
+
+
+def search_table(searches: Sequence[Search]) -> TextTable:
     """Returns what each method's search tried and at which cost, and what it chose, first seed first."""
     rows = []
-    for name in dict.fromkeys(one.arm for one in planned):
-        own = [one for one in planned if one.arm == name]
-        searched = {key: None for one in own for key in one.drawn}
-        choices = [
-            "as it stands" if not one.draw else ", ".join(f"{key} {value}" for key, value in one.drawn.items())
-            for one in stands
-            if one.arm == name
-        ]
-        rows.append(
-            (
-                name,
-                f"{len(own) / len({one.seed for one in own}):g}",
-                f"{sum(one.cost for one in own):g}",
-                ", ".join(searched) or "–",
-                "; ".join(choices) or "not measured",
-            )
-        )
+    for name, draws, epochs, drawn, best in searches:
+        choices = [", ".join(f"{key} {value}" for key, value in one.items()) or "as it stands" for one in best.values()]
+        rows.append((name, f"{draws:g}", f"{epochs:g}", ", ".join(drawn) or "–", "; ".join(choices) or "not measured"))
     return TextTable("Search", ("method", "draws a seed", "epochs", "drawn", "best on select, by seed"), tuple(rows))

@@ -38,9 +38,14 @@ def is_done(out: Path, name: str) -> bool:
     return (out / "runs" / name / "DONE").is_file() or predictions_of(out, name).is_file()
 
 
+def is_diverged(out: Path, name: str) -> bool:
+    """Returns whether a run's loss was no longer finite: it is not tried again."""
+    return (out / "runs" / name / "DIVERGED").is_file() and not is_done(out, name)
+
+
 def borrow(planned: Sequence[Planned], out: Path) -> None:
     """Copies predictions of the same recipe from other suites' results beside `out`: what two suites need is trained once."""
-    waiting = [one for one in planned if one.after is None and one.recipe.model.head is not None and not is_done(out, one.name)]
+    waiting = [one for one in planned if one.after is None and one.is_compared and not is_done(out, one.name)]
     found = sorted(out.absolute().parent.glob("*/predictions/*.parquet")) if waiting else []
     for path in found:
         try:
@@ -63,7 +68,7 @@ def collect(chosen: Sequence[Planned], out: Path) -> None:
     """Copies the predictions of finished runs, as float16, and their numbers by epoch to where the tables read them."""
     for one in chosen:
         path, run = predictions_of(out, one.name), out / "runs" / one.name
-        if one.recipe.model.head is not None and is_done(out, one.name) and not path.is_file():
+        if one.is_compared and is_done(out, one.name) and not path.is_file():
             predictions = Predictions.read(run / "predictions" / "report.parquet")
             path.parent.mkdir(exist_ok=True)
             table = read_table(one.recipe)
@@ -104,15 +109,15 @@ def _covering(run: Path, table: SampleTable) -> dict[str, list[float]]:
 
 
 def standing(planned: Sequence[Planned], out: Path) -> list[Planned]:
-    """Returns the measured runs that the report is about: of a search the draw that was best on `select`, once all are done.
+    """Returns the measured runs that the report is about: of a search the draw that was best on `select`, once all have ended.
 
     Raises:
         RunError: If a draw has left no numbers by epoch.
     """
     found = []
     for _, runs in groupby(planned, lambda one: (one.arm, one.seed)):
-        draws = list(runs)
-        if all(predictions_of(out, one.name).is_file() for one in draws):
+        draws = [one for one in runs if not is_diverged(out, one.name)]
+        if draws and all(predictions_of(out, one.name).is_file() for one in draws):
             found.append(draws[0] if len(draws) == 1 else max(draws, key=lambda one: _score(one, out)))
     return found
 

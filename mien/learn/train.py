@@ -7,7 +7,7 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mien.data.check import require_images
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, WeightsError
-from mien.learn.build import find, find_class
+from mien.learn.build import find, find_checked, find_class
 from mien.learn.dry_run import describe
 from mien.learn.export import read_weights
 from mien.learn.gather import together
@@ -32,10 +32,10 @@ from mien.learn.outcome import finish
 from mien.learn.pictures import Decoder
 from mien.learn.run import Run
 from mien.learn.trainer import Trainer
-from mien.learn.training_list import TrainingList, prepare, read_table, say_replaced_sets, training_list
+from mien.learn.training_list import TrainingList, find_builder, prepare, read_table, say_replaced_sets, training_list
 from mien.learn.views import check_views
 from mien.log import is_first_process, say
-from mien.recipe import Recipe, Start
+from mien.recipe import Named, Recipe, Start
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -116,6 +116,7 @@ def train(
         held_out, broken = decoder.held_out(table)
         images, more = decoder.decode(rows.table, "train")
     broken |= more
+    check_choice(recipe, table, broken)
     about = {**rows.about(), "broken": broken}
     if resume:
         run.check_samples(about)
@@ -137,6 +138,21 @@ def train(
             finish(run, recipe, table, rows, held_out, images)
         fabric.barrier()
     return run
+
+
+def check_names(recipe: Recipe) -> None:
+    """Checks that what a recipe names is there and takes its arguments; makes no model and reads no table.
+
+    Raises:
+        RecipeError: If not.
+    """
+    objective: Objective = find("objective", recipe.objective)
+    check_views(objective.views, recipe.views, with_points="points" in objective.needs)
+    find_checked("encoder", recipe.model.encoder, {"image_size", "channels"})
+    if recipe.model.head is not None:
+        find_checked("head", recipe.model.head, {"width", "num_classes"})
+    if recipe.candidates is not None:
+        find_builder(recipe.candidates)
 
 
 def check_needs(recipe: Recipe, model: FaceModel, objective: Objective, rows: TrainingList) -> None:
@@ -165,8 +181,13 @@ def check_needs(recipe: Recipe, model: FaceModel, objective: Objective, rows: Tr
         raise RecipeError(f"choose.by is {recipe.choose.by!r}, which needs a head and data.splits.select. Use choose.by: last.")
 
 
-def check_choice(recipe: Recipe, table: SampleTable) -> None:
+def check_choice(recipe: Recipe, table: SampleTable, broken: Collection[str] = ()) -> None:
     """Checks that the select split has what an epoch is chosen by.
+
+    Args:
+        recipe: Says by what.
+        table: Its rows.
+        broken: Samples whose picture cannot be read.
 
     Raises:
         RecipeError: If none of its faces has votes, or a label, or a candidate set.
@@ -175,12 +196,14 @@ def check_choice(recipe: Recipe, table: SampleTable) -> None:
     if by == "last":
         return
     chosen = table.in_split(str(recipe.data.splits.select))
+    chosen = chosen.take(~np.isin(np.array(chosen.samples, object), list(broken)))
     votes, candidates = chosen.class_votes, chosen.candidates
     label = chosen.labels(recipe.data.label) >= 0 if recipe.data.label in chosen else None
     has, what = {"vote_accuracy": (votes, "votes"), "accuracy": (label, "a label")}.get(by, (candidates, "a candidate set"))
     if has is None or not has.any():
         raise RecipeError(
-            f"choose.by is {by!r}, but none of the {len(chosen)} faces of split {recipe.data.splits.select!r} has {what}. "
+            f"choose.by is {by!r}, but none of the {len(chosen)} {'readable ' if broken else ''}faces of split "
+            f"{recipe.data.splits.select!r} has {what}. "
             "Use choose.by: last, or another table."
         )
 
@@ -199,15 +222,24 @@ def start_from(model: FaceModel, start: Start) -> None:
     """Loads the encoder, and if asked the head, of a model folder into a model, and freezes the encoder if asked.
 
     Raises:
-        WeightsError: If the architectures differ; the message names the first tensor that does not fit.
+        RecipeError: If that leaves nothing to train.
+        WeightsError: If the architectures differ, in which case the message names the first tensor that does not fit, or the
+            head's classes do.
     """
+    if start.freeze and model.head is None:
+        raise RecipeError("start.freeze is true, but the model has no head: nothing of it would learn. Use false.")
     try:
-        weights, _ = read_weights(start.encoder)
+        weights, config = read_weights(start.encoder)
     except WeightsError as error:
         raise WeightsError(
             f"start.encoder: {error} Its path starts from the folder in which mien is run: --start.encoder names another, "
             "--start null begins with random weights."
         ) from None
+    if start.head and config.classes and config.classes != model.classes:  # numbers would stand for other classes than taught
+        raise WeightsError(
+            f"start {start.encoder}: its head tells {', '.join(config.classes)}, this recipe's {', '.join(model.classes)}. Set "
+            "start.head: false, or give the table these classes in this order: mien data merge --classes."
+        )
     for part, mine in (("encoder", model.encoder), ("head", model.head)) if start.head else (("encoder", model.encoder),):
         found = {key.removeprefix(f"{part}."): tensor for key, tensor in weights.items() if key.startswith(f"{part}.")}
         if mine is None or not found:
@@ -221,8 +253,22 @@ def start_from(model: FaceModel, start: Start) -> None:
                     "Use the same encoder, image size and patch as the start."
                 )
         mine.load_state_dict(found)
+    for what, before, now in _other_values(config.architecture, model.config):
+        say(f"start {start.encoder}: {what} was {before!r} and is {now!r} now; the weights fit, but learned with the former")
     if start.freeze:
         model.encoder.requires_grad_(False)
+
+
+def _other_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yields name and both values of what two models state differently of pixels and encoder; shapes of tensors may hide it."""
+    old, new = (
+        {"model.pixels": model["pixels"]}
+        | {f"model.encoder.{key}": value for key, value in Named.model_validate(model["encoder"]).model_dump().items()}
+        for model in (before, now)
+    )
+    for what in old:
+        if what in new and old[what] != new[what]:
+            yield what, old[what], new[what]
 
 
 def _started_again(out: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import signal
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mien.errors import RunError
+from mien.errors import DivergedError, RunError
 from mien.evaluate.metrics import approximated_accuracy, covering_rate, vote_accuracy
 from mien.learn import checkpoint
 from mien.learn.batch import Batch
@@ -120,6 +121,8 @@ class Trainer:
         self.model, self.objective = model, objective
         fused = fabric.device.type in ("cpu", "cuda") and not train.precision.startswith("16")
         step = Step(model, objective).to(fabric.device)
+        if self.plan.smallest == 1:
+            try_one_face(step, recipe, faces, fabric.device)
         self.step, self.optimizer = fabric.setup(step, make_optimizer(model, objective, recipe.optimizer, fused=fused))
         self.ema = EMA(model, train.ema) if train.ema is not None else None
         self.step_done = 0
@@ -134,7 +137,7 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: After Ctrl-C or SIGTERM, once the run is saved.
-            RunError: If the loss is no longer finite.
+            DivergedError: If the loss is no longer finite.
         """
         epochs, steps = self.recipe.train.epochs, self.plan.steps
         if self.fabric.is_global_zero:
@@ -167,9 +170,7 @@ class Trainer:
     def _one_step(self, parts: list[MicroBatch], epoch: int) -> None:
         """Does one optimizer step from this rank's micro-batches."""
         progress = self._progress(epoch)
-        self.step.train()
-        if self.recipe.start is not None and self.recipe.start.freeze:
-            self.model.encoder.eval()  # running statistics and dropout stand still as well
+        _set_training(self.step, self.model, self.recipe)
         rate = learning_rate(self.recipe.optimizer, self.step_done, self.plan.steps, self.recipe.train.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
@@ -184,7 +185,7 @@ class Trainer:
             self._add({"loss": loss.total, **loss.parts}, part.share)
             seen.append((batch, loss))
         if not torch.isfinite(self.sums["loss"]):
-            raise RunError(
+            raise DivergedError(
                 f"run {self.run.folder}, step {self.step_done}: the loss is no longer finite. "
                 "Lower optimizer.lr or set optimizer.clip."
             )
@@ -323,12 +324,40 @@ class Trainer:
         self.sums = state["sums"] if self.fabric.is_global_zero else {name: value * 0 for name, value in state["sums"].items()}
 
 
+def _set_training(step: nn.Module, model: FaceModel, recipe: Recipe) -> None:
+    step.train()
+    if recipe.start is not None and recipe.start.freeze:
+        model.encoder.eval()  # running statistics and dropout stand still as well
+
+
+@torch.no_grad()
+def try_one_face(step: Step, recipe: Recipe, faces: Faces, device: torch.device) -> None:
+    """Checks that a micro-batch of one face can be learned from, on a copy of what would learn.
+
+    Raises:
+        RunError: If batch normalisation has a single number of that face to normalise, as behind pooling.
+    """
+    step = copy.deepcopy(step)
+    _set_training(step, step.model, recipe)
+    batch = faces.batch(MicroBatch(torch.tensor([0]), torch.tensor([0]), 1.0), 0, device)
+    try:
+        step(lambda: batch, Progress(0, 0, recipe.train.epochs, 0.0))
+    except ValueError as error:  # so torch says it
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RunError(
+            f"train.batch_size {recipe.train.batch_size} leaves micro-batches of one face, over which "
+            f"{recipe.model.encoder.name} or {recipe.objective.name} cannot normalise. Lower train.accumulate or "
+            "raise the batch size."
+        ) from None
+
+
 @torch.no_grad()
 def predict_logits(model: FaceModel, images: np.ndarray, device: torch.device) -> np.ndarray:
     """Returns (M, K) float32 logits of (M, C, H, W) uint8 faces, in evaluation mode."""
     training = model.training
     model.eval()
-    parts = []
+    parts = [np.zeros((0, len(model.classes)), np.float32)]  # all there is where no picture can be read
     for start in range(0, len(images), _EVALUATION_BATCH):
         batch = torch.from_numpy(images[start : start + _EVALUATION_BATCH]).to(device)
         parts.append(model(batch).logits.float().cpu().numpy())

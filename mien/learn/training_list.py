@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from mien.learn.objective import LearnsFrom, TrainingData
 from mien.learn.points import face_points
 from mien.learn.run import hash_of
 from mien.log import say
-from mien.recipe import Data, Recipe
+from mien.recipe import Data, Named, Recipe
 
 
 class TrainingList(NamedTuple):
@@ -113,9 +114,19 @@ def prepare(table: SampleTable, recipe: Recipe) -> SampleTable:
         table = table.with_column(about.label, labels, step="label", rule=about.rule, of=about.splits.train)
         table = replace(table, label_rule=about.rule)
     if recipe.candidates is not None:
-        function = mien.candidates.find(recipe.candidates.name)
-        table = function(table, **check_arguments(function, "candidates.", recipe.candidates.arguments, {"table"}))
+        builder, arguments = find_builder(recipe.candidates)
+        table = builder(table, **arguments)
     return table if about.fold is None else _held_out(table, about)
+
+
+def find_builder(named: Named) -> tuple[Callable[..., SampleTable], dict[str, Any]]:
+    """Returns the candidate builder that a recipe names, and its checked arguments.
+
+    Raises:
+        RecipeError: If there is no such builder, or it has no such argument.
+    """
+    builder = mien.candidates.find(named.name)
+    return builder, check_arguments(builder, "candidates.", named.arguments, {"table"})
 
 
 def say_replaced_sets(given: SampleTable, prepared: SampleTable, recipe: Recipe) -> None:

@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 460, 260  # of the picture, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 56, 448, 12, 224  # of the area inside the axes
+LEFT, RIGHT, TOP, BOTTOM = 56, 448, 12, 224  # of the area inside the axes, in the picture's own units, 460 × 260
 
 
 class Tick(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -11,9 +12,10 @@ import numpy as np
 
 from mien.data.table import SampleTable, is_table
 from mien.data.work import Engine, each, share
-from mien.errors import RunError
+from mien.errors import RunError, TableError
 from mien.faces.detect import MTCNN
 from mien.faces.find import find_pictures
+from mien.files import refuse_replacing
 from mien.log import Progress
 from mien.predict.draw import check_names, draw_all
 from mien.predict.formats import check_form
@@ -58,22 +60,25 @@ def predict(
         overwrite: Replaces `out` if it exists.
 
     Raises:
-        RunError: If `out` exists or cannot be written, or an interrupted call's parts or two copies of one name are in the way.
+        RunError: If `out` exists or cannot be written, is what is read, or an interrupted call's parts or two copies of one
+            name are in the way.
+        TableError: If no face of a table is in the split.
         WeightsError: If there is no such model.
         ImageError: If the inputs name no picture.
     """
     if out is not None:
         check_form(out)
+        refuse_replacing(out, inputs)
         if out.exists() and not overwrite:
             raise RunError(f"{out} exists. Choose another name or pass --overwrite.")
+    if pictures is not None and _is_table(inputs):
+        raise RunError(f"{inputs[0]}: the rows of a table are faces, not photos. Drawn copies are made of photos.")
     faces: SampleTable | list[Path] = _table(inputs, split, root) if _is_table(inputs) else find_pictures(inputs)
     mine = share(shard, len(faces))
     faces = faces.take(np.array(mine, int)) if isinstance(faces, SampleTable) else faces[mine.start : mine.stop]
     names = faces.samples if isinstance(faces, SampleTable) else [str(path) for path in faces]
-    if pictures is not None:
-        if isinstance(faces, SampleTable):
-            raise RunError(f"{inputs[0]}: the rows of a table are faces, not photos. Drawn copies are made of photos.")
-        check_names(faces)
+    if pictures is not None and not isinstance(faces, SampleTable):
+        check_names(faces, pictures)
     question = Question(str(model), cropped, largest, min_face, class_conditional, threads=1 if engine == "ray" else None)
     predictor = _load(question)
     about = {
@@ -132,7 +137,20 @@ def _answer(predictor: Predictor, faces: SampleTable | list[Path], rows: range, 
 
 def _table(inputs: Sequence[Path | str], split: str, root: Path | None) -> SampleTable:
     table = SampleTable.read(inputs[0], root=root)
-    return table if split == "all" else table.in_split(split)
+    return table if split == "all" else faces_in(table, split, str(inputs[0]))
+
+
+def faces_in(table: SampleTable, split: str, name: str) -> SampleTable:
+    """Returns the faces of one split of a table that is called `name`.
+
+    Raises:
+        TableError: If there are none.
+    """
+    faces = table.in_split(split)
+    if not len(faces):
+        there = ", ".join(f"{one} {count:,}" for one, count in sorted(Counter(table.splits.astype(str)).items()))
+        raise TableError(f"table {name}: no face is in split {split}. There are: {there or 'none'}. Choose with --split.")
+    return faces
 
 
 def _is_table(inputs: Sequence[Path | str]) -> bool:

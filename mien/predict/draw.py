@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.data.images import Picture, open_upright
 from mien.errors import RunError
-from mien.files import whole_file
+from mien.files import refuse_replacing, whole_file
 from mien.predict.predictions import Predictions
 
 _COLOURS = {False: (20, 110, 60), True: (176, 84, 0)}  # sure, ambiguous; both readable under white text
@@ -75,14 +75,15 @@ def draw_all(faces: Predictions, folder: Path, *, replace: bool = False) -> None
             draw(path, mine).save(partial, "PNG")
 
 
-def check_names(paths: Iterable[Path]) -> None:
-    """Checks that no two photos would have drawn copies of one name.
+def check_names(paths: Iterable[Path], folder: Path) -> None:
+    """Checks that no two photos would have drawn copies of one name in a folder, and that none would be replaced by its own.
 
     Raises:
-        RunError: If two would.
+        RunError: If two would, or one.
     """
     by_stem: dict[str, Path] = {}
     for path in paths:
+        refuse_replacing(folder / f"{path.stem}.png", [path])
         other = by_stem.setdefault(path.stem, path)
         if other != path:
             raise RunError(f"{other} and {path} would both be drawn as {path.stem}.png. Draw them in two calls.")

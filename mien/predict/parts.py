@@ -1,6 +1,5 @@
 """Many pictures: answers are written part by part as they come, and a second call goes on."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -39,7 +38,7 @@ def predict_in_parts(
     """
     check_form(out)
     folder = out.with_name(out.name + ".parts")
-    open_folder(folder, json.loads(json.dumps(about)), resume)
+    open_folder(folder, about, resume)
     paths = {rows: folder / f"{rows.start:09d}.parquet" for rows in ranges(total) or [range(0)]}  # a file also for none
     answers = each(ask, [rows for rows, path in paths.items() if not path.is_file()], engine)
     for path in paths.values():

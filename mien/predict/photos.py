@@ -10,6 +10,7 @@ from mien.data.images import Picture, open_upright
 from mien.errors import ImageError
 from mien.faces.crop import Geometry, crop_face
 from mien.faces.detect import Detections, Detector
+from mien.faces.points import box_around, five_points
 
 _NO_BOX, _NO_POINTS = np.full(4, np.nan, np.float32), np.full((5, 2), np.nan, np.float32)
 
@@ -64,16 +65,19 @@ def find_faces(
         channels: 1 or 3.
         size: Side of the faces in pixels.
         boxes: For each photo its own (F, 4) boxes; nothing is searched then.
-        points: For each photo the (F, 5, 2) points of these faces.
+        points: For each photo the (F, 5, 2) points of these faces; without boxes, they say where the faces are.
         largest: Only the largest face of each photo.
         done: Called with the number of photos done so far.
     """
+    for each in (boxes, points):
+        if each is not None and len(each) != len(pictures):
+            raise ImageError(f"boxes or points of {len(each)} photos. Expected one array for each of the {len(pictures)}.")
     rows: list[_Row] = []
     for place, (picture, name) in enumerate(zip(pictures, names, strict=True)):
         try:
             image = open_upright(picture, channels=3, name=name)
-            if boxes is not None:
-                found = _given(boxes[place], None if points is None else points[place])
+            if boxes is not None or points is not None:
+                found = _given(name, *(None if each is None else each[place] for each in (boxes, points)))
             else:
                 found = detector.detect(np.asarray(image))
             image = image.convert("L") if channels == 1 else image
@@ -114,9 +118,23 @@ def _faces_of(image: Image.Image, name: str, found: Detections, geometry: Geomet
     return rows
 
 
-def _given(boxes: np.ndarray, points: np.ndarray | None) -> Detections:
-    """Returns boxes of one's own as a detector would, largest first."""
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    points = np.full((len(boxes), 5, 2), np.nan) if points is None else np.asarray(points).reshape(len(boxes), 5, 2)
+def _given(name: str, boxes: np.ndarray | None, points: np.ndarray | None) -> Detections:
+    """Returns boxes of one's own as a detector would, largest first; points alone have the box that it would draw around them.
+
+    Raises:
+        ImageError: If they are not four numbers, and five points, for each face.
+    """
+    try:
+        if points is not None:
+            points = np.array(points, np.float32).reshape(-1, 5, 2)
+        if boxes is None and points is not None:
+            points = np.array([five_points(each) for each in points], np.float32).reshape(-1, 5, 2)
+            boxes = np.array([box_around(each) for each in points])
+        boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        points = np.full((len(boxes), 5, 2), np.nan, np.float32) if points is None else points.reshape(len(boxes), 5, 2)
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"{name}: boxes or points that are none ({error}). Expected (F, 4) and (F, 5, 2) numbers.") from None
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
     order = np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable")
-    return Detections(boxes[order], np.full(len(boxes), np.nan, np.float32), points[order].astype(np.float32))
+    return Detections(boxes[order], np.full(len(boxes), np.nan, np.float32), points[order])

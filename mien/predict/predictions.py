@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mien.data.work import shard_files
 from mien.errors import TableError
-from mien.files import check_seal, raise_want_of_memory, read_parquet, seal, whole_file
+from mien.files import check_seal, raise_want_of_memory, read_parquet, seal, write_parquet
 
 if TYPE_CHECKING:
     import pandas
@@ -207,8 +206,7 @@ class Predictions:
         path = Path(path)
         if path.exists() and not overwrite:
             raise TableError(f"predictions {path} exist. Choose another name or pass --overwrite.")
-        with whole_file(path) as partial:
-            pq.write_table(self.to_stored(half=half), partial, compression="zstd", write_page_checksum=True)
+        write_parquet(self.to_stored(half=half), path)
 
     def to_stored(self, *, half: bool = False) -> pa.Table:
         """Returns `to_arrow()` with all that `read` needs besides; `half` makes probabilities float16."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 
 from mien.data.images import Picture, decode, listed, load_images
 from mien.data.table import SampleTable
+from mien.data.work import cut
 from mien.errors import ImageError, WeightsError
+from mien.faces.find import find_pictures
 from mien.files import raise_want_of_memory
 from mien.predict.hub import resolve_model
 from mien.predict.label_sets import label_sets, softmax
@@ -117,17 +120,23 @@ class Predictor:
 
         Args:
             pictures: A table, or paths, file bytes, (H, W) or (H, W, 3) uint8 arrays or Pillow images, or one of these, which
-                counts as a list of one.
+                counts as a list of one. A folder or a glob stands for its pictures, where no names, boxes or points are given.
             names: What to call the photos; null takes the path, or the position.
             cropped: Each picture is one face already: nothing is searched or cut, and a row has the picture's name.
             boxes: For each photo its (F, 4) faces: left, top, right, bottom in pixels. Nothing is searched then.
-            points: For each photo the (F, 5, 2) points of these faces: eyes, nose, corners of the mouth.
+            points: For each photo the (F, 5, 2) points of these faces: eyes, nose, corners of the mouth. Without boxes they say
+                where the faces are, and nothing is searched either.
             largest: Only the largest face of each photo.
             done: Called with the number of pictures done so far.
+
+        Raises:
+            ImageError: If a folder has no pictures, or boxes or points are of another number of photos.
         """
         if isinstance(pictures, SampleTable):
             return self._of_table(pictures, done)
         pictures = listed(pictures)
+        if names is None and boxes is None and points is None:
+            pictures = [one for picture in pictures for one in _meant(picture)]
         names = names if names is not None else [_name(picture, place) for place, picture in enumerate(pictures)]
         if cropped:
             return self._of_crops(pictures, names, done)
@@ -178,13 +187,13 @@ class Predictor:
 
     def _of_table(self, table: SampleTable, done: Callable[[int], None] | None) -> Predictions:
         chunks, broken = [np.zeros((0, len(self.config.classes)), np.float32)], dict[str, str]()
-        for start in range(0, len(table), _CHUNK):
-            part = table.take(np.arange(start, min(start + _CHUNK, len(table))))
+        for rows in cut(len(table), _CHUNK):
+            part = table.take(np.array(rows))
             images, failed = load_images(part, channels=self.config.channels, size=self.config.image_size)
             broken |= failed
             chunks.append(self.logits(images))
             if done is not None:
-                done(start + len(part))
+                done(rows.stop)
         return self._with_broken(table.samples, np.concatenate(chunks), broken)
 
     def _of_crops(self, pictures: Sequence[Picture], names: Sequence[str], done: Callable[[int], None] | None) -> Predictions:
@@ -207,3 +216,11 @@ class Predictor:
 
 def _name(picture: Picture, place: int) -> str:
     return str(picture) if isinstance(picture, Path | str) else f"picture_{place:05d}"
+
+
+def _meant(picture: Picture) -> Sequence[Picture]:
+    """Returns the pictures that a folder or a glob stands for; anything else is one by itself."""
+    if not isinstance(picture, Path | str) or os.path.isfile(picture):
+        return [picture]
+    found = find_pictures([picture])
+    return [picture] if found == [Path(picture)] else found

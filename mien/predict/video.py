@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import deque
@@ -22,6 +21,7 @@ from mien.doctor import install
 from mien.errors import MienError, RunError
 from mien.faces.detect import MTCNN
 from mien.faces.video import Film, Frame
+from mien.files import refuse_replacing
 from mien.log import Progress
 from mien.predict.follow import SMOOTH_S, Follower
 from mien.predict.formats import check_form, write_predictions
@@ -174,8 +174,9 @@ def _check(film: Film, out: Path | None, annotated: Path | None, timeline: Path 
     for path, ending in ((annotated, ".mp4"), (timeline, ".png")):
         if path is not None and path.suffix != ending:
             raise RunError(f"{path}: the ending is {path.suffix or 'none'!r}. Expected {ending}.")
-    for path in (out, annotated, timeline):
-        if path is not None and path.exists() and not (overwrite or (resume and path != out)):
+    for path in (path for path in (out, annotated, timeline) if path is not None):
+        refuse_replacing(path, [film.name])
+        if path.exists() and not (overwrite or (resume and path != out)):
             raise RunError(f"{path} exists. Choose another name or pass --overwrite.")
     if timeline is not None:
         try:
@@ -192,7 +193,7 @@ def _parts_folder(out: Path | None, about: Mapping[str, Any], resume: bool) -> I
             yield Path(name)
         return
     folder = out.with_name(out.name + ".parts")
-    open_folder(folder, json.loads(json.dumps(about)), resume)
+    open_folder(folder, about, resume)
     yield folder
     shutil.rmtree(folder)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import uvicorn
 
 from mien.errors import RunError
 from mien.log import say
+from mien.serve.connection import Connection
 
 
 class Server(uvicorn.Server):
@@ -29,6 +32,22 @@ class Server(uvicorn.Server):
         """Starts to listen."""
         await super().startup(sockets)
         self._tell(f"mien: {self._ready}")
+
+
+def answer_at(listener: socket.socket, app: Any, ready: str, *, timeout_s: float, tell: Callable[[str], None] = say) -> None:
+    """Lets an ASGI application answer until the process is told to stop; `timeout_s` is how long headers may take."""
+    http: Any = partial(Connection, timeout_s=timeout_s)
+    config = uvicorn.Config(
+        app,
+        http=http,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nobody asks where a request comes from
+        timeout_graceful_shutdown=10,
+    )
+    Server(config, ready, tell).run(sockets=[listener])
 
 
 def in_url(host: str) -> str:

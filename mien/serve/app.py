@@ -69,7 +69,7 @@ def make_app(
         },
     )
     _add_api(app, service, needs_token=token is not None)
-    add_files(app, {"/": "page/index.html", "/page.css": "page/page.css", "/page.js": "page/page.js"})
+    add_files(app, {"/": "page/index.html"} | {f"/{name}": f"page/{name}" for name in ("page.css", "elements.js", "page.js")})
     return Guard(app, hosts=hosts, token=token, metrics=service.metrics)
 
 

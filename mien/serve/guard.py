@@ -16,7 +16,7 @@ from mien.serve.problem import Problem, problem_response
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 # What a browser asks for before it has a token, and what says nothing of anybody.
-OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/page.css", "/elements.js", "/page.js", "/healthz", "/readyz", "/openapi.json"})
 _KNOWN_PATHS = OPEN_PATHS | {"/v1/predict", "/v1/models", "/metrics"}
 _REQUEST_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
 HEADERS = {

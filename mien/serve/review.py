@@ -9,7 +9,6 @@ from threading import Lock
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import uvicorn
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -25,8 +24,7 @@ from mien.data.table import SampleTable
 from mien.errors import MienError, RunError
 from mien.log import say
 from mien.predict.predictions import Predictions
-from mien.serve.address import Server, listen
-from mien.serve.connection import Connection
+from mien.serve.address import answer_at, listen
 from mien.serve.guard import LOOPBACK, Guard
 from mien.serve.limits import Limits
 from mien.serve.metrics import Metrics
@@ -76,9 +74,8 @@ def make_review_app(review: Review) -> Guard:
     def page() -> Response:
         return Response(alone(partial(_page, review)), media_type="text/html")
 
-    add_files(
-        app, {"/page.css": "page/page.css", "/review.css": "review_page/review.css", "/review.js": "review_page/review.js"}
-    )
+    names = ("page/page.css", "page/elements.js", "review_page/review.css", "review_page/review.js")
+    add_files(app, {f"/{name.partition('/')[2]}": name for name in names})
 
     @app.get("/list")
     def listed(
@@ -177,18 +174,8 @@ def review(
         problems = read(decisions)[1] if decisions.is_file() else []
         for sentence in (*shown.notes, *problems):
             tell(f"mien: {sentence}")
-        http: Any = partial(Connection, timeout_s=Limits().timeout_s)
-        config = uvicorn.Config(
-            make_review_app(shown),
-            http=http,
-            ws="none",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-        )
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        Server(config, f"{address} shows the faces to {shown.who}; stop with Ctrl-C", tell).run(sockets=[listener])
+        ready = f"http://127.0.0.1:{listener.getsockname()[1]} shows the faces to {shown.who}; stop with Ctrl-C"
+        answer_at(listener, make_review_app(shown), ready, timeout_s=Limits().timeout_s, tell=tell)
 
 
 def _probs(table: SampleTable, predictions: Predictions) -> np.ndarray:

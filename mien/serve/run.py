@@ -6,18 +6,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from functools import partial
 from ipaddress import ip_address
-from typing import Any
-
-import uvicorn
 
 from mien.errors import RecipeError
 from mien.faces.detect import MTCNN
 from mien.predict.predictor import Predictor
-from mien.serve.address import Server, in_url, listen
+from mien.serve.address import answer_at, in_url, listen
 from mien.serve.app import make_app
-from mien.serve.connection import Connection
 from mien.serve.guard import LOOPBACK
 from mien.serve.limits import Limits
 
@@ -63,18 +58,8 @@ def serve(
         hosts = LOOPBACK | {in_url(one.lower()) for one in (host, *allow_host)}
         app = make_app(predictor, name=name, limits=limits, threads=threads or os.cpu_count() or 1, token=token, hosts=hosts)
         sys.setswitchinterval(_SWITCH_S)
-        http: Any = partial(Connection, timeout_s=(limits or Limits()).timeout_s)
-        config = uvicorn.Config(
-            app,
-            http=http,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # nobody asks where a request comes from
-            timeout_graceful_shutdown=10,
-        )
-        address = f"http://{in_url(host)}:{listener.getsockname()[1]}"
-        Server(config, f"{address} answers with model {name}; stop with Ctrl-C").run(sockets=[listener])
+        ready = f"http://{in_url(host)}:{listener.getsockname()[1]} answers with model {name}; stop with Ctrl-C"
+        answer_at(listener, app, ready, timeout_s=(limits or Limits()).timeout_s)
 
 
 def _check_token(token: str | None, host: str) -> None:

@@ -120,9 +120,9 @@ def test_what_an_audit_exports_holds_no_formula(tmp_path: Path, kind: str) -> No
     assert f"'{FORMULA}" in row and "'@calm" in row and "'\tglad" in row and "-0.5" in row
 
 
-def test_a_queue_holds_no_formula_and_comes_back_with_the_same_names(tmp_path: Path) -> None:
+def test_a_queue_holds_no_formula_and_comes_back_with_the_same_names(tmp_path: Path, table: SampleTable) -> None:
     entry = {"place": 1, "sample": FORMULA, "picture": "-1+1.png", "score": -0.5}
-    write_queue([entry], tmp_path / "q.csv")
+    write_queue([entry], tmp_path / "q.csv", table)
     with (tmp_path / "q.csv").open(newline="") as file:
         _, row = csv.reader(file)
     assert row[1:4] == [f"'{FORMULA}", "'-1+1.png", "-0.5"]

@@ -1,3 +1,4 @@
+import base64
 import json
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from mien.audit.budget import ALONE, PLACED, UNIFORM, fewest, lead, place_votes, simulate, together
 from mien.audit.queue import ask_next, label_studio_config, write_queue
+from mien.data.images import as_png, decode
 from mien.data.table import SampleTable
 from mien.errors import TableError
 
@@ -83,7 +85,7 @@ def test_too_few_votes_are_refused():
         simulate(np.full((5, 2), 0.5), np.tile([2, 1], (5, 1)))
 
 
-def test_a_queue_begins_where_model_and_votes_are_least_sure(tmp_path):
+def test_a_queue_begins_where_model_and_votes_are_least_sure(tmp_path, capsys):
     table = SampleTable.from_columns(
         {
             "sample": list("abcde"),
@@ -99,13 +101,32 @@ def test_a_queue_begins_where_model_and_votes_are_least_sure(tmp_path):
     assert [entry["sample"] for entry in queue] == ["b", "a", "c"]  # d has ten votes, e no answer
     assert queue[0]["votes"] in ("x 1, y 1", "y 1, x 1") and queue[1]["likely"] == ["x", "y"]
     assert queue[1]["picture"] == "", "no other program can open a row of a packed file"
-    write_queue(queue, tmp_path / "queue.csv")
+    write_queue(queue, tmp_path / "queue.csv", table)
+    assert "a .json for Label Studio holds them" in capsys.readouterr().err
     assert len((tmp_path / "queue.csv").read_text().splitlines()) == 4
-    write_queue(queue, tmp_path / "queue.json")
+    write_queue(queue, tmp_path / "queue.json", table)
     tasks = json.loads((tmp_path / "queue.json").read_text())
-    assert [task["data"]["sample"] for task in tasks] == ["b", "a", "c"] and tasks[0]["data"]["image"].endswith("b.png")
+    assert [task["data"]["sample"] for task in tasks] == ["b", "a", "c"] and not any(task["data"]["image"] for task in tasks)
+    assert "3 pictures could not be read" in capsys.readouterr().err
+    write_queue([], tmp_path / "empty.json", table)
+    assert json.loads((tmp_path / "empty.json").read_text()) == []
     assert 'value="$image"' in label_studio_config(table.classes) and '<Choice value="y"/>' in label_studio_config(
         table.classes
     )
     with pytest.raises(TableError, match=r"ends in \.csv or \.json"):
-        write_queue(queue, tmp_path / "queue.txt")
+        write_queue(queue, tmp_path / "queue.txt", table)
+
+
+def test_tasks_of_label_studio_hold_each_face_cut_out_of_its_photo(tmp_path):
+    photo = np.zeros((20, 40, 3), np.uint8)
+    photo[:, 20:] = 200  # the second face is light
+    (tmp_path / "two.png").write_bytes(as_png(photo.transpose(2, 0, 1)))
+    table = SampleTable.from_columns(
+        {"sample": ["dark", "light"], "path": ["two.png"] * 2, "box": [[0.0, 0.0, 20.0, 20.0], [20.0, 0.0, 40.0, 20.0]]},
+        classes=("x", "y"),
+        root=tmp_path,
+    )
+    write_queue(ask_next(table, np.array([[0.6, 0.4], [0.7, 0.3]]), 2), tmp_path / "queue.json", table)
+    for task, shade in zip(json.loads((tmp_path / "queue.json").read_text()), (0, 200), strict=True):
+        kind, png = task["data"]["image"].split(",")
+        assert kind == "data:image/png;base64" and abs(decode(base64.b64decode(png), channels=1).mean() - shade) < 10

@@ -258,6 +258,7 @@ def test_decisions_become_cleanlab_s_issues_and_tasks_that_label_studio_takes(tm
     assert export(states(said), tmp_path / "d.json", kind="label-studio", table=table) == 2
     tasks = json.loads((tmp_path / "d.json").read_text())
     assert tasks[1]["annotations"][0]["result"][0]["value"] == {"choices": ["fear", "anger"]}
+    assert all(task["data"]["image"].startswith("data:image/png;base64,") for task in tasks), "not opened from a path"
     assert tasks[0]["data"]["reviewers"] == ["ann"] and "completed_by" not in tasks[0]["annotations"][0]
     tasks[0]["annotations"][0]["completed_by"] = 7  # as it comes back from there
     (tmp_path / "back.json").write_text(json.dumps(tasks[:1]))
@@ -293,6 +294,10 @@ def test_a_forgotten_face_leaves_decisions_table_and_disk_and_it_is_said_what_st
     assert not any(name.encode() in path.read_bytes() for name in gone)
     assert set(states(read(path)[0]).standing) == set(table.samples) - set(gone)
     assert SampleTable.read(tmp_path / "new.parquet").samples == [one for one in table.samples if one not in gone]
+    assert "no decision was about" not in said
+    assert "warning: no decision was about 1 of them, the first s9. Check the ids" in " ".join(
+        forget(["s9", table.samples[1]], path)[1]
+    )
     before = path.read_bytes()
     with pytest.raises(TableError, match="s9 is not in the table"):
         forget(["s9"], path, table)

@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien import cli
+from mien.audit.export import read_audit
 from mien.audit.pixels import lightness, look, sharpness
 from mien.audit.run import audit, beside, doubt_of_folds
 from mien.data.readers import drawn
 from mien.data.table import SampleTable
 from mien.errors import RunError, TableError
+from mien.files import write_parquet
 from mien.predict.predictions import Predictions
 
 
@@ -210,6 +212,20 @@ def test_an_audit_needs_predictions_or_a_recipe(faces, tmp_path, capsys):
     assert "either --predictions FILE or --recipe" in capsys.readouterr().err
     assert cli.main(["audit", "export", str(faces[0]), "--out", str(tmp_path / "x.csv")]) == 3
     assert "there is no column" in capsys.readouterr().err
+
+
+def test_scores_whose_bytes_were_changed_are_refused_and_never_read_as_others(tmp_path):
+    path, scores = tmp_path / "audit.parquet", np.random.default_rng(0).random(200)
+    names = {"sample": [f"face_{row}" for row in range(200)], "label": ["fear"] * 200, "suggested": ["anger"] * 200}
+    write_parquet(pa.table({**names, "score": scores}), path)
+    whole, wrong = path.read_bytes(), 0
+    for place in range(4, len(whole) // 2, 29):  # among the values; what follows them says where they are
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert read_audit(path)["score"].to_pylist() == scores.tolist()
+        except TableError as error:
+            wrong += "not Parquet, or damaged" in str(error)
+    assert wrong > 10
 
 
 def test_a_label_counts_where_a_face_has_no_votes_though_others_have():

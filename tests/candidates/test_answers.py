@@ -42,8 +42,19 @@ def test_answers_become_votes_and_candidate_sets(table, tmp_path):
 def test_further_answers_add_to_the_votes(table, tmp_path):
     given = read_answers(written(tmp_path, CSV), key="k")
     once = answers(table, given)
-    np.testing.assert_array_equal(answers(once, given, add=True).votes, 2 * once.votes)
-    np.testing.assert_array_equal(answers(once, given).votes, once.votes)
+    more = read_answers(written(tmp_path, CSV.replace(",ann,", ",dee,"), "more.csv"), key="k")
+    np.testing.assert_array_equal(answers(once, more, add=True).votes, np.add(once.votes, [[1, 0], [0, 1], [0, 0]]))
+    np.testing.assert_array_equal(answers(once, more).votes, once.votes)
+
+
+def test_an_answer_that_was_added_before_is_not_counted_again(table, tmp_path):
+    given = read_answers(written(tmp_path, CSV), key="k")
+    once = answers(table, given.slice(0, 3), add=True)
+    once.write(tmp_path / "once.parquet")
+    twice = answers(SampleTable.read(tmp_path / "once.parquet"), given, add=True)
+    np.testing.assert_array_equal(twice.votes, answers(table, given).votes)
+    assert twice.how[-2]["answers"] == 2 and twice.how[-2]["counted_before"] == 3
+    np.testing.assert_array_equal(answers(twice, given, add=True).votes, twice.votes)
 
 
 def test_an_export_of_label_studio_is_read(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from mien import candidates
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, TableError
+from mien.predict.predictions import Predictions
 
 CLASSES = ("a", "b", "c", "d")
 PROBS = np.array([[0.1, 0.6, 0.3, 0.0], [0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [np.nan] * 4])
@@ -72,3 +73,14 @@ def test_probabilities_that_are_not_of_this_table_are_refused(table, tmp_path):
             candidates.topk(table, probs=path)
     with pytest.raises(TableError, match=r"an array of \(3, 4\). Expected \(4, 4\)"):
         candidates.topk(table, probs=PROBS[:3])
+
+
+def test_predictions_whose_bytes_or_names_were_changed_are_refused(tmp_path):
+    probs = np.random.default_rng(0).dirichlet(np.ones(4), 200).astype(np.float32)
+    samples, path = tuple(map(str, range(200))), tmp_path / "predictions.parquet"
+    Predictions(samples, probs, CLASSES).write(path)
+    table, whole = SampleTable.from_columns({"sample": samples}, classes=CLASSES), path.read_bytes()
+    for place in (len(whole) // 2, whole.index(b"prob_b") + 5):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(TableError, match="damaged"):
+            candidates.topk(table, probs=path)

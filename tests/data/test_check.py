@@ -165,7 +165,7 @@ def test_images_inside_the_table_are_decoded_too(tmp_path):
 
 
 def test_a_box_outside_its_picture_is_broken(table):
-    made = table.with_column("box", [None, (0, 0, 9, 9), *[None] * 4])
+    made = table.with_column("box", [None, (20, 20, 29, 29), *[None] * 4])
     result = check(made)
     assert result["images"]["broken"]["count"] == 1
     assert result["ok"] is False

@@ -115,10 +115,16 @@ def test_a_photo_stands_upright_as_its_camera_says(orientation: int) -> None:
     np.testing.assert_array_equal(np.asarray(found), np.asarray(COLOUR))
 
 
-@pytest.mark.parametrize("box", [(0, 0, 31, 10), (-1, 0, 5, 5), (5, 5, 5, 9), (float("nan"), 0, 5, 5)])
+@pytest.mark.parametrize("box", [(30, 0, 40, 10), (-9, -9, 0, 5), (5, 5, 5, 9), (float("nan"), 0, 5, 5), (-900, 0, 2, 9)])
 def test_a_box_that_is_not_inside_is_refused(box: tuple[float, ...]) -> None:
-    with pytest.raises(ImageError, match=r"is not inside 30 × 40. Expected left, top, right, bottom"):
-        decode(COLOUR, channels=1, size=8, box=box)
+    with pytest.raises(ImageError, match=r"face 7: box .* (is none. Expected left < right|lies outside of 30 × 40. Expected)"):
+        decode(COLOUR, channels=1, size=8, box=box, name="face 7")
+
+
+def test_what_of_a_box_lies_outside_is_left_out() -> None:
+    for size in (8, None):
+        cut = decode(COLOUR, channels=3, size=size, box=(-1, 4, 31, 41.5))
+        np.testing.assert_array_equal(cut, decode(COLOUR, channels=3, size=size, box=(0, 4, 30, 40)))
 
 
 def test_one_pixel_is_a_picture() -> None:

@@ -166,6 +166,14 @@ def test_what_is_not_a_packed_folder_is_neither_read_nor_replaced(tmp_path: Path
         pack(SampleTable(table.columns, table.classes, table.vote_names, tmp_path / "moved"), tmp_path / "other")
 
 
+def test_a_folder_is_never_packed_onto_itself(tmp_path: Path, table: SampleTable) -> None:
+    pack(table, tmp_path / "packed")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "packed").iterdir()}
+    with pytest.raises(RunError, match="is what is read here, and would be lost"):
+        pack(SampleTable.read(tmp_path / "packed"), tmp_path / "packed", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "packed").iterdir()} == before
+
+
 def test_a_packed_folder_is_a_table_for_commands_also_after_it_moved(
     tmp_path: Path, table: SampleTable, capsys: pytest.CaptureFixture
 ) -> None:

@@ -117,7 +117,7 @@ def test_folds_share_each_label_out_and_leave_other_splits_alone(labels, num, se
     if len(labels) + 3 < num:
         return
     fold = folds(made, num, seed=seed)
-    assert (fold[-3:] == -1).all() and set(fold[:-3]) <= set(range(num))
+    assert (fold[-3:] == -1).all() and set(fold[:-3]) == set(range(num))
     for label in set(labels):
         sizes = np.bincount(fold[:-3][made.values("label")[:-3] == label], minlength=num)
         assert sizes.max() - sizes.min() <= 1
@@ -132,7 +132,15 @@ def test_a_group_lies_in_one_fold():
     assert np.bincount(fold).tolist() == [10, 10, 10]
 
 
+def test_no_fold_is_empty_where_each_label_has_few_groups():
+    made = table(["a"] * 4 + ["b"] * 4 + ["c"] * 2, group=[f"g{row // 2}" for row in range(10)])
+    assert np.bincount(folds(made, 5)).tolist() == [2] * 5
+    assert sorted(np.bincount(folds(made, 3)).tolist()) == [2, 4, 4]
+
+
 def test_folds_that_cannot_be_are_refused():
+    with pytest.raises(TableError, match=r"4 rows of split train lie in 2 groups or pictures, .* of the 3 folds"):
+        folds(table(["a"] * 4, group=["x", "x", "y", "y"]), 3)
     with pytest.raises(RecipeError, match=r"folds: 1. Expected 2 or more"):
         folds(table(["a", "b"]), 1)
     with pytest.raises(TableError, match=r"2 rows have split train. Expected at least one for each of the 3 folds"):

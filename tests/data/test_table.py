@@ -58,6 +58,7 @@ def test_columns_come_back_as_arrays():
     assert made.labels().tolist() == [2, -1, 0]
     assert made.labels("label_true").tolist() == [2, 1, -1]
     assert made.image_path(1) == Path("faces/two.png")
+    assert table(points=np.arange(12).reshape(3, 2, 2)).values("points")[1] == [4, 5, 6, 7]
 
 
 def test_a_table_without_votes_and_candidates_says_so():
@@ -117,6 +118,7 @@ def test_other_classes_move_votes_labels_and_sets_by_name():
     assert made.values("label_true").tolist() == [None, "happiness", None]
     assert made.candidates.tolist() == [[False] * 3, [False] * 3, [True, False, True]]
     assert made.columns["candidates"].null_count == 2
+    assert made.how[-1] == {"step": "classes", "names": ("happiness", "disgust", "neutral"), "labels_left_out": 1}
 
 
 def test_reordered_classes_come_back_to_the_same_votes():
@@ -173,6 +175,7 @@ def test_answers_without_an_annotator_are_refused():
         ({"votes": np.ones((3, 3), int)}, ["row 0 (a)", "votes has 3 entries", "Expected 4"]),
         ({"votes": pa.array([[1, 1, 1, 1], [1, 1, 1, 1, 1], None])}, ["row 1 (b)", "votes has 5 entries", "Expected 4"]),
         ({"votes": [[1, 1, 1, 1], [1, 1, 1, 1], [1, -2, 1, 1]]}, ["row 2 (c)", "[1, -2, 1, 1]", "zero or more"]),
+        ({"box": [(0, 0, 4, 4), (1, 2, 3), None]}, ["row 1 (b)", "box has 3 entries", "Expected 4"]),
         ({"candidates": np.ones((3, 4), bool)}, ["row 0 (a)", "candidates has 4 entries", "Expected 3"]),
         (
             {"candidates": pa.array([[True, False, False], None, [False, False, False]])},

@@ -232,6 +232,9 @@ def test_each_bad_row_has_a_line_of_its_own_and_no_more_than_twenty(folder):
         ('{"path": "a.png", "votes": 10}', "line 2: votes are 10. Expected 2"),
         ('{"path": "a.png", "votes": ["x", 1]}', "line 2: votes are ['x', 1]"),
         ('{"image": 7}', "line 2: image is 7. Expected the bytes"),
+        ('{"path": "a.png", "box": [NaN, 0, 4, 4]}', "line 2: box is [nan, 0, 4, 4]. Expected left, top"),
+        ('{"path": "a.png", "box": [null, 0, 4, 4]}', "line 2: box is [None, 0, 4, 4]. Expected left, top"),
+        ('{"path": "a.png", "box": [0, 0, 4, Infinity]}', "line 2: box is [0, 0, 4, inf]. Expected left, top"),
     ],
 )
 def test_a_bad_line_of_json_is_named(folder, row, says):

@@ -90,6 +90,15 @@ def test_scores_become_candidate_sets(scored, tmp_path):
     assert (made.candidates[made.labels() >= 0].any(1)).all()
 
 
+def test_a_recipe_that_names_no_report_split_is_judged_on_its_folds_all_the_same(scored, tmp_path, monkeypatch):
+    def stop(recipe, **_):
+        raise KeyError(recipe.data.splits.report)
+
+    monkeypatch.setattr(out_of_fold, "train", stop)
+    with pytest.raises(KeyError, match="report"):
+        out_of_fold.out_of_fold(scored[1], tmp_path, {"data.splits.report": "null"}, folds=2)
+
+
 def test_fewer_than_two_folds_and_recipes_without_classes_are_refused(scored, tmp_path, capsys):
     _, path, _ = scored
     assert cli.main(["candidates", "scores", str(path), "--out", str(tmp_path / "x"), "--folds", "1"]) == 2

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -166,6 +167,41 @@ def test_a_search_goes_on_from_the_plain_run_and_the_report_says_what_it_tried(
     assert Predictions.read(predictions_of(out, drawn.name)).recipe["optimizer"]["lr"] == rate
     assert f"| one_hot | 2 | 2 | optimizer.lr | optimizer.lr {rate} |" in printed.out
     assert "All: covering rate by class on select" in printed.out
+    *_, search = json.loads((out / "report.json").read_text())
+    about = {"name": "one_hot", "draws": 2, "epochs": 2, "drawn": ["optimizer.lr"], "best": {"0": {"optimizer.lr": rate}}}
+    assert search == {"title": "Search", "arms": [about]}
+
+
+def test_a_run_that_diverges_is_not_tried_again_and_the_others_are_trained(
+    suite: Callable, line: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = {"objective": "cross_entropy", "start": None, "train.epochs": 1}
+    diverging = {"optimizer.lr": 1e30, "optimizer.warmup_epochs": 0, "optimizer.clip": None}
+    arms = {"bad": {**plain, **diverging}, "good": plain}
+    arms = {name: {"recipe": str(line / "tune.yaml"), "set": values} for name, values in arms.items()}
+    tables = [{"title": "All", "baseline": "good", "arms": ["bad"]}]
+    path, out = suite(arms=arms, runs=[{"arms": ["bad", "good"]}], tables=tables), tmp_path / "out"
+    assert compare(path, out) == 2
+    said = capsys.readouterr().err
+    assert "the loss is no longer finite" in said and "suite small: bad-s0 diverged and is not measured" in said
+    assert [each.stem for each in (out / "predictions").glob("*.parquet")] == ["good-s0"]
+    assert re.search(r"^\| bad \|.* not measured \|", (out / "report.md").read_text(), re.MULTILINE)
+    monkeypatch.setattr("mien.learn.suite.train", None)  # called, it would fail
+    assert compare(path, out) == 2
+    assert "bad-s0 diverged" in capsys.readouterr().err
+    assert compare(path, out, "--dry-run") == 0
+    assert [row.split()[-1] for row in capsys.readouterr().out.splitlines()] == ["diverged", "done"]
+
+
+def test_a_draw_that_diverged_is_not_the_best_of_its_search(searched: Callable, line: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    planned = plan(Suite.read(searched(recipe=line / "tune.yaml")), out, {}, draws=3)
+    leave(planned[0], line, out, on_select=0.5, on_report=0.9)
+    leave(planned[2], line, out, on_select=0.6, on_report=0.8)
+    assert standing(planned, out) == []
+    (out / "runs" / planned[1].name).mkdir(parents=True)
+    (out / "runs" / planned[1].name / "DIVERGED").touch()
+    assert standing(planned, out) == [planned[2]]
 
 
 def test_of_a_search_that_draw_stands_in_the_report_that_is_best_on_select(
@@ -283,6 +319,10 @@ def test_a_budget_of_nothing_trains_nothing(suite: Callable, tmp_path: Path, cap
     ("changes", "words"),
     [
         ({"set": {"optimizer.rate": 1}}, ["suite small, arm one_hot", "optimizer.rate", "lr"]),
+        ({"set": {"objective.cells": 1}}, ["suite small, arm first: objective.cells is not an argument", "Did you mean cell?"]),
+        ({"set": {"model.encoder.wide": 8}}, ["suite small, arm one_hot: encoder.wide is not an argument", "Known: depth"]),
+        ({"set": {"data.splits.report": "test_1"}}, ["suite small, arm one_hot: data.splits.report is 'test_1'"]),
+        ({"set": {"views.weak.turn": 8}}, ["suite small, arm one_hot: views.weak.turn is not an argument"]),
         (
             {"arms": {"one_hot": {"recipe": "none.yaml"}}, "runs": [{"arms": ["one_hot"]}], "tables": []},
             ["none.yaml", "no such file"],
@@ -301,6 +341,19 @@ def test_a_suite_that_cannot_be_is_refused_before_anything_is_trained(
     error = capsys.readouterr().err
     assert all(word in error for word in words), error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_start_that_learns_classes_need_not_be_compared(suite: Callable, line: Path, tmp_path: Path) -> None:
+    values = {"objective": "cross_entropy", "start": None, "train.epochs": 1}
+    arms = {
+        "taught": {"recipe": str(line / "tune.yaml"), "set": {**values, "data.splits.report": None}},
+        "after": {"recipe": str(line / "tune.yaml"), "set": values, "start": "taught"},
+    }
+    tables = [{"title": "All", "baseline": "after", "arms": []}]
+    path = suite(arms=arms, runs=[{"arms": ["taught", "after"]}], tables=tables)
+    assert compare(path, tmp_path / "out", "--budget", "1") == 0
+    assert (tmp_path / "out" / "runs" / "taught-s0" / "DONE").is_file()
+    assert not list((tmp_path / "out" / "predictions").glob("*"))
 
 
 def test_two_suites_do_not_share_a_folder(suite: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

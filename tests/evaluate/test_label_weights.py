@@ -3,9 +3,12 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from mien.data.table import SampleTable
-from mien.evaluate.label_weights import correctness
+from mien.errors import RunError
+from mien.evaluate.label_weights import correctness, read_label_weights
+from mien.files import write_parquet
 
 CLASSES = ("glad", "calm")
 
@@ -37,3 +40,13 @@ def test_equal_weights_count_as_a_draw_between_them(tmp_path):
 def test_there_is_nothing_to_say_without_label_weights(tmp_path):
     table = make(tmp_path, [])
     assert correctness(tmp_path, table) == []
+
+
+def test_label_weights_whose_bytes_were_changed_are_refused(tmp_path):
+    path, weights = tmp_path / "epoch_0000.parquet", np.random.default_rng(0).random(200).astype(np.float32)
+    write_parquet(pa.table({"sample": list(map(str, range(200))), "weight_glad": weights, "weight_calm": 1 - weights}), path)
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 3] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(RunError, match=r"label weights .*epoch_0000\.parquet: damaged"):
+        read_label_weights(path)

@@ -141,11 +141,6 @@ def test_a_face_without_a_box_among_several_is_refused():
     assert match(found_in(("b.jpg", BOX, "calm")), table).predictions.status == ("ok", "not predicted", "not predicted")
 
 
-def test_a_box_of_another_length_is_refused():
-    with pytest.raises(TableError, match=r"row 0 \(face_0\): box has 3 numbers\. Expected 4"):
-        match(found_in(("a.jpg", BOX, "calm")), table_of(("a.jpg", (1, 2, 3), "calm")))
-
-
 # ---------------------------------------------------------------------- pictures
 
 

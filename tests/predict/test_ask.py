@@ -143,7 +143,8 @@ def test_options_reach_what_they_are_for(photos: Path, folder: Path, capsys: pyt
     assert Middle.smallest == [25] and [path.name for path in Path("drawn").iterdir()] == ["a.png"]
     assert call(photos / "a.png", photos / "d_blank.png", "--model", folder, "--cropped") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["photos/a.png", "photos/d_blank.png"]  # nothing was searched
+    assert lines[1] == "wrote drawn"
+    assert [line.split()[0] for line in lines[2:]] == ["photos/a.png", "photos/d_blank.png"]  # nothing was searched
 
 
 def test_drawn_copies_are_of_photos_with_names_of_their_own(photos: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -154,6 +155,31 @@ def test_drawn_copies_are_of_photos_with_names_of_their_own(photos: Path, folder
     SampleTable.from_columns({"sample": ["x"], "path": ["a.png"]}, classes=("calm", "glad"), root=photos).write("table.parquet")
     assert call("table.parquet", "--model", folder, "--draw", "drawn") == 2
     assert "the rows of a table are faces, not photos" in capsys.readouterr().err and not Path("drawn").exists()
+
+
+def test_what_is_asked_about_is_never_replaced_by_what_is_said_of_it(
+    photos: Path, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    before = (photos / "a.png").read_bytes()
+    assert call(photos, "--model", folder, "--draw", photos, "--resume") == 2
+    assert "photos/a.png is what is read here, and would be lost" in capsys.readouterr().err
+    columns = {"sample": ["x"], "path": ["a.png"], "split": ["report"]}
+    SampleTable.from_columns(columns, classes=("calm", "glad"), root=photos).write("table.parquet")
+    Path("link.parquet").symlink_to("table.parquet")
+    for out in ("table.parquet", "./table.parquet", "link.parquet"):
+        assert call("table.parquet", "--model", folder, "--out", out, "--overwrite") == 2
+    assert SampleTable.read("table.parquet").samples == ["x"] and (photos / "a.png").read_bytes() == before
+
+
+def test_a_split_without_a_face_is_named_with_those_that_have_some(
+    photos: Path, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    columns = {"sample": ["x", "y"], "path": ["a.png", "b.png"], "split": ["train", "train"]}
+    SampleTable.from_columns(columns, classes=("calm", "glad"), root=photos).write("table.parquet")
+    said = "mien: table table.parquet: no face is in split report. There are: train 2. Choose with --split.\n"
+    assert call("table.parquet", "--model", folder) == 3 and capsys.readouterr().err == said
+    assert cli.main(["evaluate", str(folder), "--data", "table.parquet"]) == 3 and capsys.readouterr().err == said
+    assert call("table.parquet", "--model", folder, "--split", "all") == 0
 
 
 def test_the_faces_of_a_table_are_those_of_one_split(photos: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:

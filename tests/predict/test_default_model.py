@@ -1,5 +1,6 @@
 """The model that comes with the package: what it weighs, what it says of itself, what it answers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ def test_the_default_model_is_whole_small_and_states_its_terms_and_quality() -> 
     assert "FER2013" in config.licence and "research" in config.licence
     assert config.level == 0.9 and len(config.class_thresholds) == len(FERPLUS)
     card = (DEFAULT_FOLDER / "README.md").read_text(encoding="utf-8")
-    for words in ("| Accuracy |", "| Mean class accuracy |", "| Calibration error, votes |", "## Limits"):
+    for words in ("| Accuracy |", "| Mean class accuracy |", "| Calibration error, votes |", "- Speed: ", "## Limits"):
         assert words in card
+    assert json.loads(card.split("```json\n")[1].split("\n```")[0]) == config.architecture
     assert sum(path.stat().st_size for path in DEFAULT_FOLDER.iterdir()) < MOST_BYTES
 
 

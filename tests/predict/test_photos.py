@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mien.errors import ImageError
 from mien.faces.detect import Detections
+from mien.faces.points import TEMPLATE
 from mien.predict.predictor import Predictor
 
 POINTS = np.array([[1, 1], [3, 1], [2, 2], [1, 3], [3, 3]], np.float32)
@@ -84,6 +86,39 @@ def test_boxes_of_ones_own_are_taken_as_they_are_and_nothing_is_searched(predict
     assert np.isnan(found.scores).all() and np.isnan(found.points).all()
     with_points = predictor.predict([photo(30)], boxes=[boxes[2]], points=[POINTS[None]])
     assert with_points.points.tolist() == [POINTS.tolist()]
+
+
+def test_points_of_ones_own_alone_say_where_a_face_is_and_nothing_is_searched(predictor: Predictor, detector: Told) -> None:
+    places = np.array(TEMPLATE) * 8 + np.array([9, 7])  # as the detector's own lie in a box of 8 pixels around this centre
+    found = predictor.predict([photo(20), photo(9)], names=["one", "none"], points=[places[None], np.zeros((0, 5, 2))])
+    assert detector.asked == 0 and found.samples == ("one#1", "none") and found.status == ("ok", "no face")
+    np.testing.assert_allclose(found.boxes[0], (5, 3, 13, 11), atol=1e-5)
+    by_box = predictor.predict([photo(20)], boxes=[found.boxes[:1]])
+    np.testing.assert_array_equal(found.probs[:1], by_box.probs)
+
+
+@pytest.mark.parametrize(
+    "given", [{"boxes": [np.zeros((1, 3))]}, {"boxes": [None]}, {"points": [POINTS[:4]]}, {"points": [POINTS * np.nan]}]
+)
+def test_boxes_and_points_that_are_none_are_said_of_their_photo(predictor: Predictor, given: dict) -> None:
+    found = predictor.predict([photo(20)], names=["two"], **given)
+    assert found.status == ("broken",) and found.problems[0].startswith("two: ") and "Expected" in found.problems[0]
+
+
+@pytest.mark.parametrize("what", ["boxes", "points"])
+def test_boxes_and_points_of_another_number_of_photos_are_refused(predictor: Predictor, what: str) -> None:
+    with pytest.raises(ImageError, match=r"of 1 photos. Expected one array for each of the 2"):
+        predictor.predict([photo(20), photo(9)], **{what: [np.zeros((0, 4))]})
+
+
+def test_a_folder_and_a_glob_stand_for_their_pictures(predictor: Predictor, tmp_path: Path) -> None:
+    for width, name in ((20, "b.png"), (30, "a.png"), (9, "c.jpg")):
+        Image.fromarray(photo(width)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert predictor.predict(tmp_path).paths == tuple(str(tmp_path / name) for name in ("a.png", "b.png", "b.png", "c.jpg"))
+    assert predictor.predict([photo(9), str(tmp_path / "*.jpg")]).paths == ("picture_00000", str(tmp_path / "c.jpg"))
+    named = [f"{tmp_path}/./a.png", f"{tmp_path}/none-*.png"]  # one picture, or nothing, is called as it was
+    assert predictor.predict(named).paths == tuple(named)
 
 
 @pytest.mark.parametrize("box", [(np.nan, 0, 4, 4), (3, 3, 3, 9), (100, 100, 120, 120)])

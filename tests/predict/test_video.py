@@ -275,6 +275,13 @@ def test_nothing_is_overwritten_unasked(film: Path, folder: Path, capsys: pytest
         assert Path(name).read_bytes() == b"mine"
 
 
+def test_a_film_is_never_replaced_by_its_annotated_copy(film: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    before = film.read_bytes()
+    mine = film.rename("film.mp4")
+    assert call(mine, "--model", folder, "--annotate", mine, "--overwrite") == 2
+    assert "is what is read here, and would be lost" in capsys.readouterr().err and mine.read_bytes() == before
+
+
 def test_what_a_camera_sees_is_neither_annotated_nor_resumed(film: Path) -> None:
     with Film(film) as opened:
         opened.is_camera = True

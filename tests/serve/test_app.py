@@ -103,7 +103,7 @@ def test_metrics_count_what_happened(predictor, photo):
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_says_so_to_the_browser(ask):
-    texts = [ask.get(path) for path in ("/", "/page.css", "/page.js")]
+    texts = [ask.get(path) for path in ("/", "/page.css", "/elements.js", "/page.js")]
     for response in texts:
         assert "default-src 'none'" in response.headers["content-security-policy"]
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(| style=| on\w+=", response.text)
@@ -185,7 +185,8 @@ def test_without_the_token_only_the_page_and_the_probes_answer(predictor, photo)
             response = client.post("/v1/predict", files=form({"a.jpg": photo}), headers=header)
             assert "Bearer TOKEN" in refused(response, 401)["detail"] and response.headers["www-authenticate"] == "Bearer"
         assert [client.get(path).status_code for path in ("/v1/models", "/metrics", "/x")] == [401, 401, 401]
-        assert [client.get(path).status_code for path in ("/", "/page.js", "/healthz", "/readyz", "/openapi.json")] == [200] * 5
+        paths = ("/", "/elements.js", "/page.js", "/healthz", "/readyz", "/openapi.json")
+        assert [client.get(path).status_code for path in paths] == [200] * 6
         assert client.get("/v1/models", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mien.data.readers import table_file
 from mien.data.readers.row_files import Row, find_columns, read_rows, sample_of, separator_of, text_of
 from mien.data.table import SampleTable
 from mien.errors import TableError
-from mien.files import raise_want_of_memory, read_parquet, whole_file
+from mien.files import raise_want_of_memory, read_parquet, write_parquet
 
 _OF_ANSWER = ("sample", "path", "annotator", "answer", "seconds")
 _OF_FACE = ("sample", "path", "image", "split", "group", "box")
@@ -93,8 +92,7 @@ def read_answers(path: Path, *, key: str, columns: Mapping[str, str] | None = No
 
 def write_kept(answers: pa.Table, path: Path) -> None:
     """Writes answers with hashed identities; where each stood in its file is left out."""
-    with whole_file(path) as partial:
-        pq.write_table(answers.drop_columns(["where"]), partial, compression="zstd", write_page_checksum=True)
+    write_parquet(answers.drop_columns(["where"]), path)
 
 
 def read_kept(path: Path) -> pa.Table:

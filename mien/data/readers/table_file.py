@@ -53,7 +53,7 @@ def read(
 ) -> SampleTable:
     """Returns the faces of a CSV (.csv, .tsv), JSON Lines (.jsonl, .ndjson) or Parquet (.parquet) file, one per row.
 
-    Columns with these names are read; `columns` gives other names. Only a picture is needed.
+    Columns with these names are read; `columns` gives other names. Only a picture is needed, and `classes` without labels.
 
     - `path`: the picture's file, relative to `root`. Or `image`: its bytes (Parquet), or its path.
     - `sample`: a unique id. Without it, the path without its suffix, or the row's number.
@@ -264,20 +264,20 @@ def _read_split(given: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 def _read_box(value: Any) -> list[float] | None:
     try:
-        box = _numbers(value)
+        box = _numbers(value, empty=np.nan)
     except (TypeError, ValueError):
         box = [0.0]
-    if box and not (len(box) == 4 and box[0] < box[2] and box[1] < box[3]):
+    if box and not (len(box) == 4 and np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]):
         raise TableError(f"box is {value!r:.80}. Expected left, top, right, bottom in pixels.")
     return box or None
 
 
-def _numbers(value: Any) -> list[float]:
-    """Returns the numbers of a list, or of text such as "[1, 2]" or "(1, 2)"; an empty entry is 0, nothing an empty list."""
+def _numbers(value: Any, *, empty: float = 0.0) -> list[float]:
+    """Returns the numbers of a list, or of text such as "[1, 2]" or "(1, 2)"; an empty entry is `empty`, nothing no number."""
     if text_of(value) is None:
         return []
     parts = value.strip("()[] ").split(",") if isinstance(value, str) else value
-    return [float(text_of(part) or 0) for part in parts]
+    return [float(text_of(part) or empty) for part in parts]
 
 
 def _name(value: Any) -> str | None:

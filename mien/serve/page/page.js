@@ -1,29 +1,16 @@
 "use strict";
 // Sends photos to this server and shows what it answers. Text is only ever set as text.
 
-const find = (id) => document.getElementById(id);
-const drop = find("drop"), files = find("files"), status = find("status"), results = find("results");
+const drop = find("drop"), files = find("files"), results = find("results");
 let token = null; // kept here alone, until the page is left
 let waiting = []; // photos that were refused for want of a token
 let stream = null;
-
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
 
 function draw(name, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   element.append(...children);
   return element;
-}
-
-function tell(text, bad = false) {
-  status.textContent = text;
-  status.className = bad ? "bad" : "";
 }
 
 // ---------------------------------------------------------------------- asking
@@ -98,11 +85,8 @@ function card(row, number, frame) {
   const set = row.label_set || [row.label];
   const table = make("table", {}, make("caption", {}, `Face ${number}: share of people who would give each answer`));
   for (const [name, share] of probs) {
-    const inner = make("span");
-    inner.style.width = `${100 * share}%`;
-    const bar = make("span", { class: "bar", "aria-hidden": "true" }, inner);
     const percent = share > 0 && share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
-    table.append(make("tr", { class: set.includes(name) ? "in" : "" }, make("th", { scope: "row" }, name), make("td", { "aria-hidden": "true" }, bar), make("td", {}, percent)));
+    table.append(barRow(name, share, percent, set.includes(name)));
   }
   const item = make("li", { class: "face", tabindex: "0" }, make("h3", {}, `Face ${number}`), make("p", { class: "words" }, words(row, set)), table);
   for (const [kind, lit] of [["mouseenter", true], ["focus", true], ["mouseleave", false], ["blur", false]]) {

@@ -2,25 +2,12 @@
 // Shows doubtful faces and sends what the reviewer decides. Text is only ever set as text.
 
 const WIDTH = 112, HEIGHT = 146; // of a cell with the gap after it
-const find = (id) => document.getElementById(id);
-const grid = find("grid"), filters = find("filters"), status = find("status");
+const grid = find("grid"), filters = find("filters");
 const buttons = [...document.querySelectorAll(".answer")];
 const known = new Map(), opened = new Map(), cells = new Map(); // row → face, row → promise of all about it, place → element
 let rows = [], place = 0, columns = 1, single = false, model = false, loading = false;
 let picked = [];
 let work = Promise.resolve(); // what keys and buttons ask for is done one after the other, so that no key is lost
-
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
-function tell(text, bad = false) {
-  status.textContent = text;
-  status.className = bad ? "bad" : "";
-}
 
 async function ask(path, body) {
   const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -193,12 +180,7 @@ function facts(face) {
 function bars(title, values, face, format) {
   const table = make("table", { class: "values" }, make("caption", {}, title));
   const most = Math.max(1e-9, Object.values(values).reduce((sum, value) => sum + value, 0));
-  for (const [name, value] of Object.entries(values)) {
-    const inner = make("span");
-    inner.style.width = `${(100 * value) / most}%`;
-    const bar = make("span", { class: "bar", "aria-hidden": "true" }, inner);
-    table.append(make("tr", { class: name === face.label ? "in" : "" }, make("th", { scope: "row" }, name), make("td", { "aria-hidden": "true" }, bar), make("td", {}, format(value))));
-  }
+  for (const [name, value] of Object.entries(values)) table.append(barRow(name, value / most, format(value), name === face.label));
   return make("div", {}, make("h3", { "aria-hidden": "true" }, title), table);
 }
 

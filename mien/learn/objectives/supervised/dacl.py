@@ -27,6 +27,8 @@ class AttentiveCentres(Objective):
     Differs:
         The rate of the centres stays the same throughout. The layers of the attention are as wide in proportion to the features
         as the official ones are to 512, where a map is averaged to 7 × 7.
+    Costs:
+        The attention's layers, as wide as the flattened map.
     """
 
     learns_from = "label"

@@ -35,6 +35,8 @@ class LatentDistributions(Objective):
         Similarities are those of features; the official code takes a branch's from its logits. A class without a face in the
         batch has cosine 0, where the official code leaves out the batch: sampler class_balanced avoids it. Dropout is the
         head's. Confidence and branches are thrown away after training, as the official code does.
+    Costs:
+        A transformer block for each class, with all faces through each.
     """
 
     learns_from = "label"

@@ -27,6 +27,8 @@ class RelativeUncertainty(Objective):
     Differs:
         What is mixed are the encoder's features as the model's own head reads them, not 64 numbers read from the map beside
         the variances: nothing but encoder and head is needed at inference.
+    Costs:
+        A layer from the whole flattened map to the variances.
     """
 
     learns_from = "label"
