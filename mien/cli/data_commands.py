@@ -253,6 +253,24 @@ def merge(
 
 
 @data.command
+def rename(table: Path, *, out: Path, names: dict[str, str], overwrite: bool = False) -> None:
+    """Other names for the same classes, such as those of a model that is to judge the table: both are joined by name.
+
+    mien data rename faces.parquet --names.happy happiness --names.sad sadness --out renamed.parquet
+
+    Args:
+        table: A table.
+        out: Table to write, a Parquet file.
+        names: New name of each class or answer that is to have another.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.rename import rename
+    from mien.data.table import SampleTable
+
+    write_table(rename(SampleTable.read(table), names), out, overwrite)
+
+
+@data.command
 def pack(
     table: Path,
     *,

@@ -192,6 +192,8 @@ class SampleTable:
         try:
             check_seal(columns)
             about = json.loads(found)
+            if "model" in about:
+                raise TableError("these are predictions. Expected the table that they were made from.")
             if about["version"] > FORMAT_VERSION:
                 raise TableError(f"format {about['version']}, this mien reads up to {FORMAT_VERSION}. Upgrade mien.")
             return cls(

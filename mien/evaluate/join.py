@@ -151,5 +151,5 @@ def _labels(table: SampleTable, label: str) -> np.ndarray:
 def _no_common(predictions: Predictions, table: SampleTable, how_many: str) -> TableError:
     return TableError(
         f"predictions: {how_many} of their classes ({', '.join(predictions.classes)}) are among the table's "
-        f"({', '.join(table.classes)}). Classes are joined by name; rename those that mean the same."
+        f"({', '.join(table.classes)}). Classes are joined by name; those that mean the same get one by: mien data rename"
     )

@@ -8,6 +8,7 @@ import pytest
 
 from mien.data.table import SampleTable
 from mien.errors import TableError
+from mien.predict.predictions import Predictions
 
 CLASSES = ("neutral", "happiness", "anger")
 VOTE_NAMES = (*CLASSES, "unknown")
@@ -212,6 +213,9 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     pq.write_table(pa.table({"sample": ["a"]}), tmp_path / "plain.parquet")
     with pytest.raises(TableError, match=r"plain.parquet: Parquet, but not a mien table"):
         SampleTable.read(tmp_path / "plain.parquet")
+    Predictions(("a",), np.float32([[0.25, 0.75]]), ("x", "y")).write(tmp_path / "answers.parquet")
+    with pytest.raises(TableError, match=r"answers.parquet: these are predictions. Expected the table"):
+        SampleTable.read(tmp_path / "answers.parquet")
 
 
 def test_a_table_broken_on_disk_is_refused_with_its_file_and_row(tmp_path):

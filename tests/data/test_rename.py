@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from mien import cli
+from mien.data.rename import rename
+from mien.data.table import SampleTable
+from mien.errors import TableError
+
+
+@pytest.fixture
+def table():
+    columns = {
+        "sample": list("abc"),
+        "label": ["Freude", None, "Wut"],
+        "label_before": ["Wut", "Wut", "Wut"],
+        "votes": np.array([[2, 0, 1], [0, 0, 3], [0, 3, 0]], np.int16),
+        "candidates": np.array([[True, False], [False, False], [True, True]]),
+    }
+    return SampleTable.from_columns(columns, classes=("Freude", "Wut"), vote_names=("Freude", "Wut", "unsicher"))
+
+
+def test_classes_and_answers_are_called_otherwise_and_stay_what_they_are(table, tmp_path, capsys):
+    table.write(tmp_path / "faces.parquet")
+    names = {"Freude": "happiness", "Wut": "anger", "unsicher": "unknown"}
+    options = [word for old, new in names.items() for word in (f"--names.{old}", new)]
+    assert (
+        cli.main(["data", "rename", str(tmp_path / "faces.parquet"), *options, "--out", str(tmp_path / "named.parquet")]) == 0
+    )
+    made = SampleTable.read(tmp_path / "named.parquet")
+    assert made.classes == ("happiness", "anger") and made.vote_names == ("happiness", "anger", "unknown")
+    assert made.values("label").tolist() == ["happiness", None, "anger"] and set(made.values("label_before")) == {"anger"}
+    np.testing.assert_array_equal(made.votes, table.votes)
+    np.testing.assert_array_equal(made.candidates, table.candidates)
+    assert "rename" in capsys.readouterr().err
+
+
+def test_names_may_be_exchanged(table):
+    swapped = rename(table, {"Freude": "Wut", "Wut": "Freude"})
+    assert swapped.classes == ("Wut", "Freude") and swapped.values("label").tolist() == ["Wut", None, "Freude"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [({"Freud": "joy"}, "no class or answer is called Freud. Did you mean Freude"), ({"Wut": "unsicher"}, "called unsicher")],
+)
+def test_unknown_names_and_one_name_for_two_are_refused(table, names, said):
+    with pytest.raises(TableError, match=said):
+        rename(table, names)
