@@ -23,7 +23,7 @@ check: $(READY)  ## format, lint, types, and whether the generated pages are cur
 	$(BIN)/mypy
 	$(BIN)/python -m mien.methods --check docs
 
-bench: $(READY)  ## what is how fast, with its floor beside it; 5 to 10 minutes
+bench: $(READY)  ## what is how fast, with its floor beside it; 3 to 10 minutes
 	@$(BIN)/python benchmarks/bench.py
 
 # Of 500: train 200, its export 12, compare and predict 100 each, data pack 38, the review page 50.
