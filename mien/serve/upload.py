@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import Request
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "files"
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what it warns of is answered; a log is not strangers' to fill
 
 
 class Gone(Exception):  # noqa: N818 - no error: the client has left, and nobody is told

@@ -137,6 +137,7 @@ def test_postscript_is_not_handed_to_pillow(ask, monkeypatch):
         (b"x", "multipart/form-data", 400, "its boundary is missing"),
         (b"x", "multipart/form-data; boundary=x", 400, "no multipart form"),
         (b"--x\r\n\r\n", "multipart/form-data; boundary=x", 400, "it ends too early"),
+        (b"--x\r\nContent-Disp; \b\r\n", "multipart/form-data; boundary=x", 400, "no multipart form"),
         (b"--x--\r\n", "multipart/form-data; boundary=x", 400, "no"),
         (
             b'--x\r\ncontent-disposition: form-data; name="url"\r\n\r\nhttp://a\r\n--x--',
@@ -146,8 +147,9 @@ def test_postscript_is_not_handed_to_pillow(ask, monkeypatch):
         ),
     ],
 )
-def test_a_body_that_is_no_form_of_files_is_refused(ask, content, kind, status, sentence):
+def test_a_body_that_is_no_form_of_files_is_refused_and_leaves_nothing_in_the_log(ask, caplog, content, kind, status, sentence):
     assert sentence in refused(ask.post("/v1/predict", content=content, headers={"content-type": kind}), status)["detail"]
+    assert not [record for record in caplog.records if record.name.startswith("python_multipart")]
 
 
 def test_a_parameter_of_another_type_is_refused_by_name(ask, photo):
