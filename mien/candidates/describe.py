@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, has_labels
 from mien.errors import TableError
 
 
@@ -26,7 +26,7 @@ def describe(table: SampleTable) -> dict[str, Any]:
     if sets is None:
         raise TableError("describe: the table has no candidate sets. Build them first with: mien candidates votes …")
     sizes = sets.sum(1)
-    columns = [name for name in table.columns.column_names if name == "label" or name.startswith("label_")]
+    columns = list(filter(has_labels, table.columns.column_names))
     together = sets.T.astype(int) @ sets.astype(int)  # (K, K)
     alone = sets[sizes == 1].sum(0)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, has_labels
 from mien.errors import TableError
 
 
@@ -20,7 +20,7 @@ def given(table: SampleTable, *, column: str = "label") -> SampleTable:
     Raises:
         TableError: If the table has no such column, or it is no label column.
     """
-    if column != "label" and not column.startswith("label_"):
+    if not has_labels(column):
         raise TableError(f"candidates given: column {column!r} holds no labels. Expected label or a column called label_NAME.")
     places = table.labels(column)  # (N,)
     return table.with_candidates(places[:, None] == np.arange(len(table.classes)), name="given", column=column)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mien.data.table import SampleTable
+from mien.data.table import SampleTable, has_labels
 from mien.errors import TableError, did_you_mean
 
 
@@ -31,13 +31,9 @@ def rename(table: SampleTable, names: Mapping[str, str]) -> SampleTable:
         table,
         classes=tuple(names.get(name, name) for name in table.classes),
         vote_names=tuple(renamed) if table.vote_names else (),
-        columns=table.columns.drop_columns(labels := [name for name in table.columns.column_names if _holds_labels(name)]),
+        columns=table.columns.drop_columns(labels := list(filter(has_labels, table.columns.column_names))),
         how=(*table.how, {"step": "rename", "names": dict(names)}),
     )
     for column in labels:
         made = made.with_column(column, [names.get(value, value) for value in table.values(column)])
     return made
-
-
-def _holds_labels(column: str) -> bool:
-    return column == "label" or column.startswith("label_")

@@ -8,7 +8,7 @@ import numpy as np
 
 from mien.data.check import require_images
 from mien.data.images import face_png
-from mien.data.table import SPLITS, SampleTable
+from mien.data.table import SPLITS, SampleTable, has_labels
 from mien.errors import RecipeError, TableError, did_you_mean
 from mien.page import Card, Mark, percent, write_html
 
@@ -123,7 +123,7 @@ def _cards(table: SampleTable) -> list[Card]:
     if (candidates := table.candidates) is not None:
         sets[:, : len(table.classes)] = candidates
     counts = nothing if votes is None else votes
-    columns = [name for name in table.columns.column_names if name == "label" or name.startswith("label_")]
+    columns = list(filter(has_labels, table.columns.column_names))
     facts = {name: table.values(name) for name in (*columns, "split") if name in table}
     labels = table.labels() if "label" in table else np.full(len(table), -1)
     cards = []

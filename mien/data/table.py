@@ -328,7 +328,7 @@ class SampleTable:
         names, lost = tuple(names), 0
         place = {name: index for index, name in enumerate(self.classes)}
         columns = self.columns
-        for column in [c for c in columns.column_names if c == "label" or c.startswith("label_")]:
+        for column in filter(has_labels, columns.column_names):
             kept = [value if value in names else None for value in columns[column].to_pylist()]
             lost += (kept.count(None) - columns[column].null_count) if column == "label" else 0
             columns = columns.set_column(columns.schema.get_field_index(column), column, pa.array(kept, pa.string()))
@@ -357,6 +357,11 @@ def places_in(values: pa.Array | pa.ChunkedArray, known: pa.Array | pa.ChunkedAr
     return np.asarray(pc.fill_null(pc.index_in(values, value_set=known), -1), np.int64)
 
 
+def has_labels(column: str) -> bool:
+    """Returns whether a column of a table holds labels: `label`, or one of a name such as `label_clean`."""
+    return column == "label" or column.startswith("label_")
+
+
 def is_table(path: Path | str) -> bool:
     """Returns whether a path names a table, as a Parquet file or as a folder of packed pictures."""
     return Path(path).suffix == ".parquet" or is_packed(Path(path))
@@ -372,7 +377,7 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     if name == "candidates":
         sets = np.ascontiguousarray(values, bool)
         return pa.FixedSizeListArray.from_arrays(pa.array(sets.ravel()), sets.shape[1], mask=pa.array(~sets.any(1)))
-    if name in _STRING_COLUMNS or name == "label" or name.startswith("label_"):
+    if name in _STRING_COLUMNS or has_labels(name):
         return pa.array(list(values), pa.string())
     if name == "image":
         return pa.array(list(values), pa.binary())
@@ -413,7 +418,7 @@ def _check(table: SampleTable) -> None:
     if len(counts) != len(columns):
         twice = next(row["values"] for row in counts.to_pylist() if row["counts"] > 1)
         raise TableError(f"sample {twice!r} stands in more than one row. Expected unique ids.")
-    for column in [name for name in names if name == "label" or name.startswith("label_")]:
+    for column in filter(has_labels, names):
         _check_names(columns, column, table.classes)
     if "split" in names:
         _check_names(columns, "split", SPLITS)
