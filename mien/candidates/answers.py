@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import replace
 
@@ -10,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from mien.candidates.votes import votes as by_votes
+from mien.data.readers.answers_file import ANSWERED, answer_ids, note_answers, noted_answers
 from mien.data.readers.row_files import sample_of
 from mien.data.table import SampleTable
-
-ANSWERED = "answered"  # which answers are among a face's votes, as numbers that name nobody
 
 
 def answers(table: SampleTable, given: pa.Table, *, at_least: int = 2, add: bool = False) -> SampleTable:
@@ -33,18 +31,15 @@ def answers(table: SampleTable, given: pa.Table, *, at_least: int = 2, add: bool
     known = set(table.samples)
     named = [one if one in known or sample_of(one) not in known else sample_of(one) for one in given["sample"].to_pylist()]
     given = given.set_column(given.column_names.index("sample"), "sample", pa.array(named, pa.string()))
-    rows: dict[str, list[int]] = {sample: [] for sample in table.samples}
-    if add and ANSWERED in table:
-        rows.update((sample, ids or []) for sample, ids in zip(table.samples, table.values(ANSWERED), strict=True))
-    earlier = {each for ids in rows.values() for each in ids}
-    new = [each not in earlier for each in _ids(given)]
+    if not add and ANSWERED in table:
+        table = replace(table, columns=table.columns.drop_columns(ANSWERED))
+    earlier = {number for numbers in noted_answers(table) for number in numbers}
+    new = [number not in earlier for number in answer_ids(given)]
     given = given.filter(pa.array(new, pa.bool_()))
     counted = SampleTable.from_answers(
         given, classes=table.classes, other_answers=others, columns={"sample": table.samples}
     ).votes
     assert counted is not None
-    for sample, each in zip(given["sample"].to_pylist(), _ids(given), strict=True):
-        rows[sample] = [*rows[sample], each]
     before = table.votes if add else None
     votes = counted if before is None else before + counted
     people = len(set(given["annotator"].to_pylist()))
@@ -52,15 +47,7 @@ def answers(table: SampleTable, given: pa.Table, *, at_least: int = 2, add: bool
     if known_already := len(new) - len(given):
         how["counted_before"] = known_already
     kept = table if table.vote_names else replace(table, vote_names=table.classes)
-    kept = kept.with_column(ANSWERED, pa.array(rows.values(), pa.list_(pa.int64())))
-    return by_votes(kept.with_column("votes", np.asarray(votes), step="answers", **how), at_least=at_least)
-
-
-def _ids(given: pa.Table) -> list[int]:
-    """Returns a number for each answer, the same in every file that is read with one key, whatever was answered."""
-    pairs = zip(given["annotator"].to_pylist(), given["sample"].to_pylist(), strict=True)
-    digests = (hashlib.blake2b(f"{who} {sample}".encode(), digest_size=8).digest() for who, sample in pairs)
-    return [int.from_bytes(digest, signed=True) for digest in digests]
+    return by_votes(note_answers(kept, given).with_column("votes", np.asarray(votes), step="answers", **how), at_least=at_least)
 
 
 def only_known(given: pa.Table, known: pa.Table) -> tuple[pa.Table, Counter[str]]:

@@ -99,3 +99,15 @@ def test_identities_are_hashed_where_they_are_kept_and_else_forgotten(folder, ca
     assert "Änne".encode() not in (folder / "faces.parquet").read_bytes() + (folder / "kept.parquet").read_bytes()
     assert len(SampleTable.read(folder / "faces.parquet")) == 2
     assert "warning: no face is in select, calibrate" in capsys.readouterr().err
+
+
+def test_answers_that_were_imported_with_a_key_are_not_added_again(folder):
+    table, given = read(folder, key="secret")
+    more = read_answers(
+        write(folder, EXPORT + "b/c.png;Cy;Wut;1;f2;\n"),
+        key="secret",
+        columns={k: v for k, v in COLUMNS.items() if k != "group"},
+    )
+    added = answers(table, more, add=True)
+    np.testing.assert_array_equal(np.subtract(added.votes, table.votes), [[0, 0, 0], [0, 1, 0]])
+    assert "answered" not in read(folder)[0] and len(given) == 4

@@ -17,6 +17,7 @@ from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.files import raise_want_of_memory, read_parquet, write_parquet
 
+ANSWERED = "answered"  # which answers are among a face's votes, as numbers that name nobody
 _OF_ANSWER = ("sample", "path", "annotator", "answer", "seconds")
 _OF_FACE = ("sample", "path", "image", "split", "group", "box")
 _EXPECTED = "Expected sample, annotator, answer and, if known, seconds; or an export of Label Studio (.json)."
@@ -67,7 +68,10 @@ def read(
     table = table_file.read(path, classes=classes, other_answers=other_answers, counted=(names, counted), **options)
     ids = dict(zip(faces, table.samples, strict=True))  # a path's start may have been cut off
     named = pa.array([ids[sample] for sample in given["sample"].to_pylist()], pa.string())
-    return replace(table, how=(*judged.how, *table.how)), given.set_column(0, "sample", named)
+    given = given.set_column(0, "sample", named)
+    if key is not None:  # else who answered is forgotten
+        table = note_answers(table, given)
+    return replace(table, how=(*judged.how, *table.how)), given
 
 
 def read_answers(path: Path, *, key: str, columns: Mapping[str, str] | None = None) -> pa.Table:
@@ -88,6 +92,26 @@ def read_answers(path: Path, *, key: str, columns: Mapping[str, str] | None = No
         TableError: If the key is empty, a column or an annotator is missing, a time is no number, or nobody answered.
     """
     return _read(path, key, columns or {}, _OF_ANSWER)[0]
+
+
+def answer_ids(answers: pa.Table) -> list[int]:
+    """Returns a number for each answer, the same in every file that is read with one key, whatever was answered."""
+    pairs = zip(answers["annotator"].to_pylist(), answers["sample"].to_pylist(), strict=True)
+    digests = (hashlib.blake2b(f"{who} {sample}".encode(), digest_size=8).digest() for who, sample in pairs)
+    return [int.from_bytes(digest, signed=True) for digest in digests]
+
+
+def noted_answers(table: SampleTable) -> list[list[int]]:
+    """Returns for each face the numbers of the answers that are known to be among its votes."""
+    return [ids or [] for ids in table.values(ANSWERED)] if ANSWERED in table else [[] for _ in table.samples]
+
+
+def note_answers(table: SampleTable, answers: pa.Table) -> SampleTable:
+    """Returns the table with these answers noted besides those that are."""
+    noted = dict(zip(table.samples, noted_answers(table), strict=True))
+    for sample, number in zip(answers["sample"].to_pylist(), answer_ids(answers), strict=True):
+        noted[sample].append(number)
+    return table.with_column(ANSWERED, pa.array(noted.values(), pa.list_(pa.int64())))
 
 
 def write_kept(answers: pa.Table, path: Path) -> None:
