@@ -33,6 +33,11 @@ _BESIDE = ("recipes", "benchmarks", "docs", "examples", "tests")
 _MAPPED = (".py", ".yaml", ".md")
 _NAMED = (".j2", ".html", ".css", ".js", ".json", ".onnx", ".safetensors")
 
+_NOTATION = (
+    "f are a face's logits, p is their softmax, y its label as one-hot, S its candidate set, w its label weights, "
+    "H(q, f) = −Σ_k q_k log softmax(f)_k; the loss is the mean over faces."
+)
+
 # Arguments that the model, not the recipe, supplies.
 _GIVEN = {"encoder": {"image_size", "channels"}, "head": {"width", "num_classes"}, "candidates": {"table"}}
 
@@ -53,6 +58,7 @@ class Method:
         path: Its file, relative to the folder that holds the package where it lies in the package.
         ranges: What a search may try for an argument, by name: `Objective` says how it is written.
         costs: Why it takes longer than cross-entropy on the same views; empty where it does not.
+        equation: Its loss, and what it keeps for the next; empty for what is no objective.
     """
 
     name: str
@@ -66,6 +72,7 @@ class Method:
     path: str
     ranges: dict[str, Sequence[Any]] = field(default_factory=dict)
     costs: str = ""
+    equation: str = ""
 
 
 # ---------------------------------------------------------------------- the shelf
@@ -148,6 +155,7 @@ def _method(node: ast.ClassDef | ast.FunctionDef, name: str, kind: str, path: st
         path=path,
         ranges=values.get("ranges", {}),
         costs=_section(text, "Costs"),
+        equation=_section(text, "Equation"),
     )
 
 
@@ -213,6 +221,9 @@ def _facts(method: Method) -> Iterator[tuple[str, str]]:
     yield "name", method.name
     yield "kind", method.kind
     yield "what it is", method.summary
+    if method.equation:
+        yield "equation", method.equation
+        yield "where", _NOTATION
     if method.learns_from:
         yield "learns from", method.learns_from
         yield "views", ", ".join(method.views)
@@ -247,6 +258,7 @@ def range_text(found: Sequence[Any]) -> str:
 def markdown(package: Path = PACKAGE) -> str:
     """Returns docs/methods.md: the shelf with arguments, sources, differences, and what a step was measured to cost."""
     parts = ["# Methods", "", "Made from the docstrings by `python -m mien.methods docs`; change those, not this page.", ""]
+    parts += [f"In equations {_NOTATION}", ""]
     methods, measured, numbers = shelf(package), _measured(package), _numbers(package)
     for kind in SHELVES:
         chosen = [method for method in methods if method.kind == kind]
@@ -255,6 +267,8 @@ def markdown(package: Path = PACKAGE) -> str:
         parts += [f"## {kind}: `mien/{SHELVES[kind]}/`", ""]
         for method in chosen:
             parts += [f"### `{method.name}`", "", method.summary, ""]
+            if method.equation:
+                parts.append(f"- Equation: {method.equation}")
             if method.learns_from:
                 parts.append(f"- Learns from: {method.learns_from}; views: {', '.join(method.views)}")
             if method.arguments:

@@ -171,11 +171,16 @@ def test_the_page_has_what_a_step_was_measured_to_cost_and_why(package: Path) ->
     assert f"- Costs: {measured} A second pass." in methods.markdown(package)
 
 
+def test_every_objective_states_its_equation() -> None:
+    objectives = [method for method in methods.shelf() if method.learns_from]
+    assert len(objectives) > 30 and not [method.name for method in objectives if not method.equation.startswith("L = ")]
+
+
 def test_one_method_is_shown_with_what_it_costs_and_reaches(capsys: pytest.CaptureFixture[str]) -> None:
     methods.show(methods.find("cc"), Console(width=1000))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     page = methods.markdown().split("### `cc`")[1].split("###")[0]
-    for what in ("Costs: ", "Paper: ", "Our number: "):
+    for what in ("Equation: ", "Costs: ", "Paper: ", "Our number: "):
         (said,) = (line.removeprefix(f"- {what}") for line in page.splitlines() if line.startswith(f"- {what}"))
         assert f"{what.removesuffix(': ').lower()} {said}" in lines
     methods.show(methods.find("mvt"), Console(width=1000))

@@ -24,6 +24,11 @@ class AmbiguityContrast(Objective):
         temperature: Divides the cosines.
         width: D_out, numbers of a projected face.
 
+    Equation:
+        L = H(w, f) + λ mean_i Σ_{j≠i} −P_ij log (exp(z_i · z_j / τ) / Σ_{l≠i} exp(z_i · z_l / τ)) over both views of
+        the batch, where P_ij = Σ_k w_ik [k̂_j = k] / |{l: k̂_l = k}|, k̂ a face's likeliest candidate; then w_k = p_k
+        / Σ_{j∈S} p_j for k ∈ S.
+
     Source:
         Xia et al., Ambiguity-Induced Contrastive Learning for Instance-Dependent Partial Label Learning, IJCAI 2022; numbers
         of PLENCH.

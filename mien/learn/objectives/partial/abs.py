@@ -14,6 +14,9 @@ class AveragePartialLoss(Objective):
         form: "gce", generalised cross-entropy (1 − p^q) / q; or "mae", the absolute error Σ_k |p_k − e_k| = 2 (1 − p).
         q: Of "gce": towards 0 it is cross-entropy, at 1 half the absolute error.
 
+    Equation:
+        L = 1 / |S| Σ_{k∈S} ℓ_k, where ℓ_k = (1 − p_k^q) / q, or 2 (1 − p_k).
+
     Source:
         Lv et al., On the Robustness of Average Losses for Partial-Label Learning, TPAMI 2024; q = 0.7 from Zhang and
         Sabuncu, Generalized Cross Entropy Loss, NeurIPS 2018, as in PLENCH.

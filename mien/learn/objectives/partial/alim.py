@@ -25,6 +25,10 @@ class AdjustedLabelImportance(Objective):
         momentum: Share of themselves that label weights keep at a visit, at the start and at the end of the training.
         first_epoch: Epoch, from 0, of the first revision of label weights.
 
+    Equation:
+        L = H(w, f); then w = m w + (1 − m) N(q), q_k = p_k for k ∈ S and λ p_k else, N the one-hot of the largest or
+        q / Σ q. λ is the quantile of max_{k∈S} p_k / max_{k∉S} p_k at the share of noise.
+
     Source:
         Xu et al., ALIM: Adjusting Label Importance Mechanism for Noisy Partial Label Learning, NeurIPS 2023; momentum and
         first epoch of its code, noise 0.2 and warm-up 40 of PLENCH.

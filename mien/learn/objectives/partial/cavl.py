@@ -14,6 +14,9 @@ class ClassActivationValue(Objective):
 
     Keeps `weights`, (N, K): uniform over the candidate set before the first visit, one-hot from then on.
 
+    Equation:
+        L = H(w, f); then w = one-hot of argmax_{k∈S} f_k |1 − f_k|.
+
     Source:
         Zhang et al., Exploiting Class Activation Value for Partial-Label Learning, ICLR 2022.
     Differs:

@@ -10,6 +10,9 @@ from mien.learn.objective import Loss, Objective, Progress
 class ClassifierConsistent(Objective):
     """Minus the logarithm of the probability that the model gives to the candidate set as a whole.
 
+    Equation:
+        L = −log Σ_{k∈S} p_k.
+
     Source:
         Feng et al., Provably Consistent Partial-Label Learning, NeurIPS 2020 (CC).
     Differs:

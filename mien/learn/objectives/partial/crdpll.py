@@ -23,6 +23,10 @@ class ConsistencyRegularisation(Objective):
         consistency: Largest λ.
         ramp: Share of the training over which λ rises from 0 to that, evenly.
 
+    Equation:
+        L = −Σ_{k∉S} log(1 − p_k) + λ Σ_v KL(w ‖ p^v) over three views v, the first term on the weak one; then w_k ∝
+        (Π_v p_k^v)^(1/3) for k ∈ S.
+
     Source:
         Wu et al., Revisiting Consistency Regularization for Deep Partial Label Learning, ICML 2022; λ = 1, reached after 100
         of 200 epochs, of its code.

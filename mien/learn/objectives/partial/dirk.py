@@ -29,6 +29,11 @@ class ReliableKnowledge(Objective):
         first_epoch: Epoch, from 0, from which targets weigh positives; before, a face's one positive is its other view.
         width: D_out, numbers of a projected face.
 
+    Equation:
+        L = H(q, f) + λ Σ_j −P_j log (exp(z · z_j / τ) / Σ_l exp(z · z_l / τ)), where q_k = a t_k / Σ_{j∈S} t_j for k
+        ∈ S and (1 − a) t_k / Σ_{j∉S} t_j else, t the teacher's probabilities; P = softmax of cos(q, q_j) / T over the
+        faces and keys j whose largest class is the same.
+
     Source:
         Wu et al., Distilling Reliable Knowledge for Instance-Dependent Partial Label Learning, AAAI 2024; numbers of PLENCH,
         whose 178 steps before `first_epoch` are one epoch.

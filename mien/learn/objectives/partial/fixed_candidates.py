@@ -8,6 +8,9 @@ from mien.learn.objective import Loss, Objective, Progress, cross_entropy_to, un
 class FixedCandidates(Objective):
     """Cross-entropy to the uniform distribution over each face's candidate set.
 
+    Equation:
+        L = −1 / |S| Σ_{k∈S} log p_k.
+
     Source:
         arXiv 2209.15402, eq. 1 with the initial C: its "vanilla PLL" (Tables V, VII, VIII).
     Differs:

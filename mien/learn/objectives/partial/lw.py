@@ -23,6 +23,10 @@ class LeveragedWeighted(Objective):
         form: "sigmoid": σ(−f) of candidates and σ(f) of the others (LWS); "cross_entropy": −log p and −log(1 − p) (LWC).
         beta: Leverage of the other classes; 0 leaves them out. Published values are 1 and 2.
 
+    Equation:
+        L = Σ_{k∈S} w_k ℓ(f_k) + β Σ_{k∉S} v_k ℓ'(f_k), where ℓ = σ(−f), ℓ' = σ(f), or ℓ = −log p, ℓ' = −log(1 − p);
+        after the step w_k = p_k / Σ_{j∈S} p_j and v_k = p_k / Σ_{j∉S} p_j.
+
     Source:
         Wen et al., Leveraged Weighted Loss for Partial Label Learning, ICML 2021; β = 1 as for LWS on CIFAR-10.
     Differs:

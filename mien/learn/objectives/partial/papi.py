@@ -30,6 +30,11 @@ class PrototypeAlignment(Objective):
         prototype_momentum: The same of a prototype for each face.
         width: D_out, numbers of a projected face.
 
+    Equation:
+        L = H(w, f) + α Σ_v (λ KL(w_i ‖ s^v) + (1 − λ) KL(w_j ‖ s^v)) over two views v, where s = softmax of cos(z, μ)
+        / τ, z the projection of λ x_i + (1 − λ) x_j and μ the prototypes; then w = m w + (1 − m) p / Σ_{k∈S} p_k on
+        S.
+
     Source:
         Xia et al., Towards Effective Visual Representations for Partial-Label Learning, CVPR 2023; numbers of its code.
     Differs:

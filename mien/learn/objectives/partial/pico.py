@@ -31,6 +31,10 @@ class ContrastiveDisambiguation(Objective):
         first_epoch: Epoch, from 0, from which presumed classes count; before, a face's one positive is its other view.
         width: D_out, numbers of a projected face.
 
+    Equation:
+        L = H(w, f) − λ / |P| Σ_{j∈P} log (exp(z · z_j / τ) / Σ_l exp(z · z_l / τ)), P the faces and keys of the same
+        presumed class; then w = m w + (1 − m) one-hot of argmax_{k∈S} z · μ_k, μ the prototypes.
+
     Source:
         Wang et al., PiCO: Contrastive Label Disambiguation for Partial Label Learning, ICLR 2022; numbers of its code.
     Differs:

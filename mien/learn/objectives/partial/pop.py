@@ -26,6 +26,10 @@ class ProgressivePurification(Objective):
         threshold: A candidate goes when its averaged weight is less than this share of the largest in its set.
         growth: By which share the threshold grows when a purification has changed next to nothing.
 
+    Equation:
+        L = H(w, f); then w_k = p_k / Σ_{j∈S} p_j for k ∈ S. After each window, k leaves S where w̄_k < e max_j w̄_j:
+        w̄ the mean of its weights, e the threshold.
+
     Source:
         Xu et al., Progressive Purification for Instance-Dependent Partial Label Learning, ICML 2023; numbers of its code.
     Differs:

@@ -11,6 +11,9 @@ class PRODEN(Objective):
 
     Keeps `weights`, (N, K): rows sum to 1, zero outside the candidate set.
 
+    Equation:
+        L = H(w, f); then w_k = p_k / Σ_{j∈S} p_j for k ∈ S.
+
     Source:
         Lv et al., Progressive Identification of True Labels for Partial-Label Learning, ICML 2020.
     Differs:

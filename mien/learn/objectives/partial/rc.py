@@ -11,6 +11,9 @@ class RiskConsistent(Objective):
 
     Keeps `weights`, (N, K): rows sum to 1, zero outside the candidate set.
 
+    Equation:
+        L = H(w, f); after the step w_k = p_k / Σ_{j∈S} p_j for k ∈ S, p of a second pass.
+
     Source:
         Feng et al., Provably Consistent Partial-Label Learning, NeurIPS 2020 (RC).
     Differs:

@@ -22,6 +22,9 @@ class DynamicRebalancing(Objective):
         momentum: Share of itself that the mean feature keeps at each update.
         warmup_epochs: Epochs before label weights are first revised.
 
+    Equation:
+        L = H(w, f); then w_k ∝ p_k / p̄_k for k ∈ S, p̄ the probabilities of the mean feature.
+
     Source:
         Hong et al., Long-Tailed Partial Label Learning via Dynamic Rebalancing, ICLR 2023; numbers of its code.
     Differs:

@@ -34,6 +34,10 @@ class Revision(Objective):
         diagonal: Takes eq. 2 as printed, with each query beside itself. At the paper's τ of 0.001 that is 1 / τ whatever the
             queries are, and nothing is learned from it.
 
+    Equation:
+        L = H(C, f) + λ / K Σ_i log Σ_{j≠i} exp(t_i · t_j / τ), t the label queries, λ `uniformity`; then C = one-hot
+        of argmax_k C_k φ_k where its share of Σ_k C_k φ_k leads the second's by more than the threshold, φ = σ(f).
+
     Source:
         arXiv 2209.15402, eqs. 1 to 4 and Algorithm 1.
     Differs:

@@ -33,6 +33,11 @@ class SinkhornLabels(Objective):
         share_epochs: Epochs of the first of these.
         concentration: a of Beta(a, a), which parts of mixtures are drawn from.
 
+    Equation:
+        L = η (H(y, f) + H(y, f of the strong view) + H(y mixed, f of mixtures)) over the sure faces + (1 − η) H(w, f)
+        over the others, where y_k ∝ p_k^λ u_k for k ∈ S, u such that the mean of y meets the classes' shares; then
+        w_k = p_k / Σ_{j∈S} p_j for k ∈ S.
+
     Source:
         Wang et al., SoLar: Sinkhorn Label Refinery for Imbalanced Partial-Label Learning, NeurIPS 2022; numbers of its code.
     Differs:

@@ -18,6 +18,9 @@ class MAE(Objective):
         decoder: Transformer blocks of the decoder; MAE's 8 go with 12 of the encoder, 2 suit a small one.
         decoder_width: Of these blocks, a multiple of 32; null: the encoder's. MAE's 512.
 
+    Equation:
+        L = mean (x̂ − x)² over the pixels x of the hidden patches.
+
     Source:
         He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022.
     Differs:

@@ -29,6 +29,9 @@ class MaskFeat(Objective):
         decoder: Transformer blocks of the decoder; 0: none, the official MaskFeat. The FER paper has 2.
         decoder_width: Of these blocks, a multiple of 32; null: the encoder's.
 
+    Equation:
+        L = mean (ĥ − h)² over the histograms h of the hidden patches.
+
     Source:
         Wei et al., Masked Feature Prediction, CVPR 2022; mask share 0.4 and the decoder of two blocks of arXiv 2209.15402,
         Sec. III-B and IV-B; its form is that of He et al., Masked Autoencoders, CVPR 2022.

@@ -24,6 +24,10 @@ class MoCoV2(Objective):
         temperature: Divides the cosines.
         width: D_out, numbers of a key.
 
+    Equation:
+        L = −log (exp(q · k⁺ / τ) / (exp(q · k⁺ / τ) + Σ_k exp(q · k / τ))), k⁺ a face's own key, k those of the
+        queue.
+
     Source:
         He et al., Momentum Contrast, CVPR 2020; Chen et al., Improved Baselines with Momentum Contrastive Learning, 2020.
     Differs:

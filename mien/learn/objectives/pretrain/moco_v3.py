@@ -27,6 +27,10 @@ class MoCoV3(Objective):
         width: D_out, numbers of a query and of a key.
         freeze_patches: Leaves the encoder's patch embedding as it starts, which keeps long trainings of a linear one steady.
 
+    Equation:
+        L = −2 τ Σ log (exp(q · k⁺ / τ) / Σ_k exp(q · k / τ)) over both ways round, k⁺ a face's own key, k those of
+        the batch.
+
     Source:
         Chen et al., An Empirical Study of Training Self-Supervised Vision Transformers, ICCV 2021.
     Differs:

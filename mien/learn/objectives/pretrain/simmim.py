@@ -20,6 +20,9 @@ class SimMIM(Objective):
         unit: Side of a square in patches; it divides the encoder's grid. SimMIM's squares are 32 pixels, a sixth of the side
             of its pictures: 2 patches of 16 there, 1 of 8 pixels at 48.
 
+    Equation:
+        L = mean |x̂ − x| over the pixels x of the hidden patches.
+
     Source:
         Xie et al., SimMIM: a Simple Framework for Masked Image Modeling, CVPR 2022.
     Differs:

@@ -35,6 +35,10 @@ class AdaptiveMargin(Objective):
         temperature: Divides the cosines.
         width: D_out, numbers of a projected face; on a vision transformer of the mean of its tokens.
 
+    Equation:
+        L = a H(y, f) + [p̄_ŷ ≥ t_ŷ] H(ŷ, f of the strong view) + b · contrast between the weak views of the other
+        faces, where p̄ is the mean of both weak views, ŷ its argmax, and t the margins.
+
     Source:
         Li et al., Towards Semi-Supervised Deep Facial Expression Recognition with an Adaptive Confidence Margin, CVPR 2022;
         numbers of its code.

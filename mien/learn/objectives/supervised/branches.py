@@ -17,6 +17,9 @@ class Branches(Objective):
     Args:
         branch_weights: Weight of each branch, by its name. Null: they count the same and sum to 1.
 
+    Equation:
+        L = Σ_b c_b H(y, f_b), c the branches' weights.
+
     Source:
         Zhao et al., MA-Net, TIP 2021; Gera and Balasubramanian, SCAN-CCI, Pattern Recognition Letters 2021; their codes.
     Differs:

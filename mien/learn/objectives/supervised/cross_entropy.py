@@ -14,6 +14,9 @@ class CrossEntropy(Objective):
             model's own do not prefer frequent classes. 0 leaves it out; 1 aims at the mean over classes of the accuracy.
             With sampler class_balanced it would correct the same twice.
 
+    Equation:
+        L = H((1 − s) y + s / K, f + τ log π), s the smoothing, π the classes' shares.
+
     Source:
         Textbook; the paper's "Softmax" rows (arXiv 2209.15402, Table V). Logit adjustment: Menon et al., Long-Tail Learning
         via Logit Adjustment, ICLR 2021, eq. 10.

@@ -21,6 +21,9 @@ class AttentiveCentres(Objective):
         rate: α of the centres' own steps.
         grid: Side of the grid to which the map is averaged before it is flattened.
 
+    Equation:
+        L = H(y, f) + λ / 2 Σ_d a_d (z_d − c_d)², a the attention, c the centre of the label's class.
+
     Source:
         Farzaneh and Qi, Facial Expression Recognition in the Wild via Deep Attentive Center Loss, WACV 2021; numbers of its
         code.

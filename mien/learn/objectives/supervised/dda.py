@@ -21,6 +21,9 @@ class DistributionAgnostic(Objective):
         push: γ. 0.1: not stated; ours.
         rate: α of the centres' own steps. 0.5: not stated; ours, DACL's.
 
+    Equation:
+        L = H(y, f) + λ d_y + γ H(y, −d), where d_k = ‖z − c_k‖² / 2.
+
     Source:
         Farzaneh and Qi, Discriminant Distribution-Agnostic Loss for Facial Expression Recognition in the Wild, CVPRW 2020.
     Differs:

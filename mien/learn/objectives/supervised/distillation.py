@@ -21,6 +21,10 @@ class Distillation(Objective):
         share: Of the teachers in the target, in [0, 1]; the votes have the rest.
         temperature: Teachers' and the model's logits are divided by it where the two are compared; 1: as they are.
 
+    Equation:
+        L = a T² H(mean of softmax(g / T), f / T) + (1 − a) H(n / Σ_k n_k, f), a the share, g the teachers' logits, n
+        the votes.
+
     Source:
         Hinton et al., Distilling the Knowledge in a Neural Network, 2015; teachers asked about the same view: Beyer et al.,
         Knowledge Distillation: a Good Teacher Is Patient and Consistent, CVPR 2022.

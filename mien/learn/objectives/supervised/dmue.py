@@ -27,6 +27,11 @@ class LatentDistributions(Objective):
         similarity_weight: γ.
         ramp_epochs: a; the paper has 10 to 14 on FERPlus, 9 to 10 on RAF-DB, 4 to 6 on AffectNet.
 
+    Equation:
+        L = w_u (H(y, s f) + ω mean ((1 − y) p − q)² + γ mean_b ‖G_b − G‖²) + w_d mean_b H(y, f_b), where q is the
+        softmax of f_b / T of the label's own branch b, s the confidence, and G holds the products of the batch's
+        features, rows of length 1.
+
     Source:
         She et al., Dive into Ambiguity: Latent Distribution Mining and Pairwise Uncertainty Estimation for Facial Expression
         Recognition, CVPR 2021; numbers of its code.

@@ -20,6 +20,10 @@ class AttentionConsistency(Objective):
     Args:
         consistency: λ.
 
+    Equation:
+        L = H(y, f) + λ mean (M − M′)², where M_k = Σ_d W_kd a_d is the activation map of class k, a the encoder's
+        map, and M′ that of the mirror image, mirrored.
+
     Source:
         Zhang et al., Learn from All: Erasing Attention Consistency for Noisy Label Facial Expression Recognition, ECCV 2022;
         numbers of its code.

@@ -29,6 +29,10 @@ class LandmarkAware(Objective):
         temperature: Divides the cosines. 0.1: not stated; ours.
         width: Numbers of a projected face and of its landmarks. 128: not stated; ours.
 
+    Equation:
+        L = H((1 − α) y + α Σ_j s_j p_j, f) + λ · contrast of features and landmarks, j a face's neighbours, s the
+        softmax of their likeness / τ.
+
     Source:
         Wu and Cui, LA-Net: Landmark-Aware Learning for Reliable Facial Expression Recognition under Label Noise, ICCV 2023.
     Differs:

@@ -20,6 +20,10 @@ class DynamicRelabelling(Objective):
         relabel_margin: By how much another class's probability has to exceed that of a face's own label. 0.2, as SCN: not
             stated; ours.
 
+    Equation:
+        L = H(w, f); from `relabel_epoch` on w = one-hot of argmax_k p_k where that exceeds p_y by more than the
+        margin, else y.
+
     Source:
         Li et al., MVT: Mask Vision Transformer for Facial Expression Recognition in the wild, arXiv 2106.04520: its label
         module.

@@ -18,6 +18,9 @@ class PriorSmoothing(Objective):
             what stands on the diagonal counts for nothing. Null: the other votes of the faces with that label. A class that is
             taken for no other is smoothed evenly.
 
+    Equation:
+        L = H((1 − α) y + α c_y, f), c_y the shares in which class y is taken for each other one.
+
     Source:
         Vo et al., Pyramid With Super Resolution for In-the-Wild Facial Expression Recognition, IEEE Access 2020: its loss.
     Differs:

@@ -21,6 +21,10 @@ class RelativeUncertainty(Objective):
         grid: Side of the grid to which the map is averaged before it is flattened.
         dropout: Share of the map that is left out for the variances.
 
+    Equation:
+        L = H((y_i + y_j) / 2, head((u_i z_i + u_j z_j) / (u_i + u_j))), z the features, u the uncertainties of a face
+        i and its partner j.
+
     Source:
         Zhang, Wang and Deng, Relative Uncertainty Learning for Facial Expression Recognition, NeurIPS 2021; numbers of its
         code.

@@ -25,6 +25,10 @@ class SelfCure(Objective):
         relabel_margin: δ₂ by which another class's probability has to exceed that of a face's label.
         relabel: "low": only faces that are not important, as the paper has it; "all": every face, as the official code does.
 
+    Equation:
+        L = H(w, α f) + max(0, δ₁ − mean of the high α + mean of the others), α the importance; from `relabel_epoch`
+        on w = one-hot of argmax_k p_k where that probability exceeds the label's by more than δ₂.
+
     Source:
         Wang et al., Suppressing Uncertainties for Large-Scale Facial Expression Recognition, CVPR 2020; numbers of its code.
     Differs:

@@ -15,6 +15,9 @@ class SoftLabels(Objective):
         logit_adjustment: τ: in training, τ times the logarithm of the classes' shares of the votes is added to the logits,
             so that the model's own do not prefer frequent classes; 0 leaves it out.
 
+    Equation:
+        L = H(n / Σ_k n_k, f + τ log π), n the votes, π the classes' shares of them.
+
     Source:
         Barsoum et al., Training Deep Networks for FER with Crowd-Sourced Label Distribution, ICMI 2016, mode
         "crossentropy". Logit adjustment: Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, eq. 10.
