@@ -3,7 +3,7 @@
 Run: mien candidates scores recipes/supervised/warm_up.yaml --out runs/warm_up
      .venv/bin/python docs/ambiguous.py runs/warm_up ferplus.parquet
 
-A face is ambiguous where two classes or more have two votes or more. The scores saw one label a face; `vote_agreement` saw
+A face is ambiguous where two classes or more have two votes or more. The scores saw one label a face; `vote_certainty` saw
 the votes themselves, and stands for what could be reached.
 """
 

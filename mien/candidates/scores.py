@@ -58,7 +58,7 @@ def steadiness(probs: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(1 - np.abs(probs - others).sum(1) / 2)
 
 
-def vote_agreement(votes: np.ndarray) -> np.ndarray:
+def vote_certainty(votes: np.ndarray) -> np.ndarray:
     """Returns (N,) in [0, 1]: 1 where all votes are for one class, 0 where they are spread evenly; NaN without a vote.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.candidates.scores import margin, small_loss, steadiness, vote_agreement
+from mien.candidates.scores import margin, small_loss, steadiness, vote_certainty
 from mien.data.images import load_images
 from mien.errors import RecipeError
 from mien.files import whole_file
@@ -43,7 +43,7 @@ def out_of_fold(
     - `robustness`: the label against attacked copies of the face (mien.learn.vulnerability);
     - `margin`, `small_loss`: the label against the probabilities;
     - `steadiness`: the model against its running average, where the recipe keeps one;
-    - `vote_agreement`: the votes alone, where there are any, for comparison.
+    - `vote_certainty`: the votes alone, where there are any, for comparison.
 
     The last epoch counts, and nothing is calibrated: select and calibrate belong to no fold.
 
@@ -102,7 +102,7 @@ def _scores(run: Run, recipe: Recipe, predictions: Predictions, steps: int, epsi
         model.load_state_dict(checkpoint.load(run.checkpoint)["model"])
         scores["steadiness"] = steadiness(probs, softmax(predict_logits(model, images, next(model.parameters()).device), 1.0))
     if table.class_votes is not None:
-        scores["vote_agreement"] = vote_agreement(table.class_votes)
+        scores["vote_certainty"] = vote_certainty(table.class_votes)
     names = [table.classes[label] if label >= 0 else None for label in labels]
     columns = {"sample": table.samples, "label": pa.array(names, pa.string()), **scores}
     found = pa.table(columns).replace_schema_metadata(about)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.candidates.scores import margin, small_loss, steadiness, vote_agreement
+from mien.candidates.scores import margin, small_loss, steadiness, vote_certainty
 
 PROBS = np.array([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.3, 0.3, 0.4], [1.0, 0.0, 0.0], [0.5, 0.25, 0.25], [np.nan] * 3])
 LABELS = np.array([0, 0, 2, 0, -1, 1])
@@ -37,6 +37,6 @@ def test_steadiness_is_what_two_models_share():
 
 
 def test_votes_agree_fully_not_at_all_or_in_between():
-    agreed = vote_agreement(np.array([[10, 0, 0, 0], [2, 2, 2, 2], [5, 5, 0, 0], [0, 0, 0, 0]]))
+    agreed = vote_certainty(np.array([[10, 0, 0, 0], [2, 2, 2, 2], [5, 5, 0, 0], [0, 0, 0, 0]]))
     np.testing.assert_allclose(agreed, [1, 0, 0.5, np.nan], atol=1e-12)
-    assert vote_agreement(np.array([[9, 1, 0]]))[0] == pytest.approx(1 - 0.325083 / np.log(3), abs=1e-5)
+    assert vote_certainty(np.array([[9, 1, 0]]))[0] == pytest.approx(1 - 0.325083 / np.log(3), abs=1e-5)

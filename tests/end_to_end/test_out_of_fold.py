@@ -49,7 +49,7 @@ def test_each_face_is_judged_by_the_model_that_did_not_see_it(scored):
 def test_scores_lie_between_0_and_1_for_each_training_face(scored):
     _, _, out = scored
     scores = pq.read_table(out / "scores.parquet")
-    assert scores.column_names == ["sample", "label", "robustness", "margin", "small_loss", "steadiness", "vote_agreement"]
+    assert scores.column_names == ["sample", "label", "robustness", "margin", "small_loss", "steadiness", "vote_certainty"]
     assert scores["sample"].to_pylist() == list(Predictions.read(out / "predictions.parquet").samples)
     for name in scores.column_names[2:]:
         values = np.asarray(scores[name])
