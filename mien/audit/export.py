@@ -34,7 +34,9 @@ def read_audit(path: Path) -> pa.Table:
     return found
 
 
-def export(found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable | None = None) -> int:
+def export(
+    found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable | None = None, count: int | None = None
+) -> int:
     """Writes the scores, most doubtful first, and returns the number of faces.
 
     Args:
@@ -42,12 +44,13 @@ def export(found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable
         path: Where to.
         kind: "csv", all columns; "cleanlab", the columns of its label issues; "label-studio", tasks.
         table: Of the pictures that tasks hold; faces that it lacks are left out.
+        count: The most doubtful faces alone, so many; null: all.
 
     Raises:
         TableError: If the kind needs a table or another ending.
     """
     score = np.asarray(found["score"], float)
-    rows = found.take(pa.array(np.argsort(score, kind="stable"))).to_pylist()  # NaN stands last
+    rows = found.take(pa.array(np.argsort(score, kind="stable")[:count])).to_pylist()  # NaN stands last
     if kind == "label-studio":
         if table is None:
             raise TableError("export label-studio: no table. Expected --table, whose pictures the tasks hold.")

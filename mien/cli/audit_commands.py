@@ -278,6 +278,7 @@ def export(
     out: Path,
     kind: Form = "csv",
     table: Path | None = None,
+    count: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """The scores of an audit for other programs, most doubtful first.
@@ -288,7 +289,8 @@ def export(
         scores: FOLDER/audit.parquet of `mien audit run`.
         out: File to write.
         kind: All scores as CSV, cleanlab's columns as CSV, or tasks of Label Studio as JSON.
-        table: The faces, whose pictures the tasks of Label Studio hold.
+        table: The faces, whose pictures the tasks of Label Studio hold, about 8 kB each.
+        count: The most doubtful faces alone, so many; without it all.
         overwrite: Replace the file if it exists.
     """
     from mien.audit.export import export, read_audit
@@ -296,5 +298,5 @@ def export(
 
     refuse_existing(out, overwrite)
     rows = SampleTable.read(table) if table is not None else None
-    count = export(read_audit(scores), out, kind=kind, table=rows)
-    wrote(out, f"{count:,} faces")
+    written = export(read_audit(scores), out, kind=kind, table=rows, count=count)
+    wrote(out, f"{written:,} faces")

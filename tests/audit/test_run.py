@@ -1,3 +1,4 @@
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +142,8 @@ def test_the_commands_go_from_votes_to_a_queue_and_its_answers_back(faces, tmp_p
     for kind, name in (("csv", "a.csv"), ("cleanlab", "c.csv"), ("label-studio", "l.json")):
         tokens = ["audit", "export", scores, "--as", kind, "--out", str(tmp_path / name), "--table", str(table_file)]
         assert cli.main(tokens) == 0
+        assert cli.main([*tokens, "--overwrite", "--count", "3"]) == 0
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 4 and len(json.loads((tmp_path / "l.json").read_text())) == 3
     assert (tmp_path / "c.csv").read_text().startswith("sample,is_label_issue,label_quality,given_label,predicted_label")
     assert cli.main(["audit", "budget", str(table_file), "--predictions", str(file), "--seeds", "1", "--votes", "1"]) == 0
     assert "votes where in doubt" in capsys.readouterr().out
