@@ -43,15 +43,14 @@ def decode(
     """
     name = name or name_of(picture)
     image = open_upright(picture, channels=channels, name=name)
+    cut_out = None
     if box is not None:
-        inside = np.clip(edges_of(image, box, f"{name}: box"), 0, [*image.size, *image.size])
-        left, top, right, bottom = inside.tolist()
-    else:
-        left, top, right, bottom = 0, 0, *image.size
-    if size is None:
+        left, top, right, bottom = np.clip(edges_of(image, box, f"{name}: box"), 0, [*image.size, *image.size]).tolist()
+        cut_out = (left, top, right, bottom)
+    if size is not None and (cut_out is not None or image.size != (size, size)):
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=cut_out, reducing_gap=2.0)  # box filter first
+    elif cut_out is not None:
         image = image.crop((round(left), round(top), round(right), round(bottom)))
-    elif (left, top, right, bottom) != (0, 0, size, size) or image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, right, bottom), 2.0)  # box filter first
     pixels = np.asarray(image, np.uint8)  # (H, W) or (H, W, 3)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
