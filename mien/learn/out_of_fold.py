@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from mien.candidates.scores import margin, small_loss, steadiness, vote_certainty
 from mien.data.images import load_images
 from mien.errors import RecipeError
-from mien.files import whole_file
+from mien.files import write_parquet
 from mien.learn import checkpoint
 from mien.learn.export import read_model
 from mien.learn.run import Run
@@ -77,8 +77,7 @@ def out_of_fold(
         parts.append(_scores(run, mine, predictions[-1], steps, epsilon))
     scores = pa.concat_tables(parts)
     Predictions.join(predictions).write(out / "predictions.parquet", overwrite=True)
-    with whole_file(out / "scores.parquet") as partial:
-        pq.write_table(scores, partial, compression="zstd")
+    write_parquet(scores, out / "scores.parquet")
     return scores
 
 
@@ -106,6 +105,5 @@ def _scores(run: Run, recipe: Recipe, predictions: Predictions, steps: int, epsi
     names = [table.classes[label] if label >= 0 else None for label in labels]
     columns = {"sample": table.samples, "label": pa.array(names, pa.string()), **scores}
     found = pa.table(columns).replace_schema_metadata(about)
-    with whole_file(path) as partial:
-        pq.write_table(found, partial, compression="zstd")
+    write_parquet(found, path)
     return found

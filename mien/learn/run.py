@@ -20,7 +20,7 @@ import torch
 
 from mien import __version__
 from mien.errors import RunError
-from mien.files import whole_file
+from mien.files import whole_file, write_parquet
 from mien.recipe import Recipe
 
 _DAMAGED = "{}: cannot be read ({}). Copy the run again from where it is whole, or start it anew with --overwrite."
@@ -129,8 +129,7 @@ class Run:
 
     def write_table(self, name: str, columns: dict[str, Any]) -> None:
         """Writes a Parquet file whole."""
-        with whole_file(self.folder / name) as partial:
-            pq.write_table(pa.table(columns), partial, compression="zstd", write_page_checksum=True)
+        write_parquet(pa.table(columns), self.folder / name)
 
     def log(self, step: int, epoch: int, numbers: dict[str, float], name: str = "metrics.jsonl") -> None:
         """Appends numbers to a file, one line each."""
