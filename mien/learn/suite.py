@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -47,10 +47,17 @@ class SuiteArm(_Section):
 
 
 class SuiteRuns(_Section):
-    """Arms and seeds of like worth: all arms with the first seed, then all with the second."""
+    """Arms and seeds of like worth: all arms with the first seed, then all with the second.
+
+    Attributes:
+        arms: By name.
+        seeds: Of each.
+        set: Overrides of these runs alone, such as `train.precision` where the machine that trains them needs another.
+    """
 
     arms: list[str]
     seeds: list[int] = [0]
+    set: dict[str, Any] = {}
 
 
 class SuiteTable(_Section):
@@ -92,7 +99,7 @@ class Suite(_Section):
         set: Overrides for all arms.
         ranges: What a search draws for all arms alike, by dotted key, beside what each objective states; written as there.
         arms: By name.
-        runs: In order of worth.
+        runs: In order of worth; of an arm and seed that stand there twice the first counts.
         tables: What the report compares.
         figures: What the report draws.
     """
@@ -180,8 +187,8 @@ def plan(suite: Suite, out: Path, overrides: Mapping[str, str], draws: int = 1) 
     """Returns the runs of a suite in order of worth, each with its resolved recipe.
 
     With several draws, a search stands for each arm and seed: its first draw is the recipe as it stands, the others have
-    values from the suite's and the objective's ranges in place of those that neither suite, arm nor overrides set. An arm
-    that has nothing to draw, trains no classes or is another's start runs as it stands.
+    values from the suite's and the objective's ranges in place of those that neither suite, arm, runs nor overrides set.
+    An arm that has nothing to draw, trains no classes or is another's start runs as it stands.
 
     Raises:
         RecipeError: If a recipe is missing, an override or an argument is unknown, or nothing on `select` tells which draw is
@@ -192,7 +199,7 @@ def plan(suite: Suite, out: Path, overrides: Mapping[str, str], draws: int = 1) 
         for seed in group.seeds:
             for name in group.arms:
                 arm, after = suite.arms[name], None
-                values = {**suite.set, **arm.set, "train.seed": seed}
+                values = {**suite.set, **arm.set, **group.set, "train.seed": seed}
                 if arm.start is not None:
                     own = [each for each in found.values() if each.arm == arm.start]
                     if not own:
@@ -204,25 +211,27 @@ def plan(suite: Suite, out: Path, overrides: Mapping[str, str], draws: int = 1) 
                 recipe = _recipe(suite, name, values, overrides)
                 cost = recipe.train.epochs * arm.cost
                 one = Planned(name, seed, recipe, cost, after)
-                found.setdefault(one.name, one)
-                ranges = _ranges(suite, name, recipe, overrides) if draws > 1 else {}
+                if one.name in found:
+                    continue
+                found[one.name] = one
+                ranges = _ranges(suite, name, recipe, {*values, *overrides}) if draws > 1 else {}
                 for draw in range(1, draws if ranges else 1):
                     drawn = draw_values(ranges, seed, draw)
                     recipe = _recipe(suite, name, {**values, **drawn}, overrides)
                     one = Planned(name, seed, recipe, cost, after, draw, drawn)
-                    found.setdefault(one.name, one)
+                    found[one.name] = one
     return list(found.values())
 
 
-def _ranges(suite: Suite, arm: str, recipe: Recipe, overrides: Mapping[str, str]) -> dict[str, Sequence[Any]]:
-    """Returns what a search draws for an arm; nothing where none is possible.
+def _ranges(suite: Suite, arm: str, recipe: Recipe, given: Collection[str]) -> dict[str, Sequence[Any]]:
+    """Returns what a search draws for an arm in place of what is not given; nothing where none is possible.
 
     Raises:
         RecipeError: If nothing on `select` would tell which draw is best.
     """
     if recipe.model.head is None or arm in {each.start for each in suite.arms.values()}:
         return {}
-    ranges = ranges_of(recipe, suite.ranges, {*suite.set, *suite.arms[arm].set, *overrides})
+    ranges = ranges_of(recipe, suite.ranges, given)
     if ranges and recipe.choose.by == "last":
         raise RecipeError(
             f"suite {suite.name}, arm {arm}: choose.by is last, which does not tell the best of several draws. "

@@ -221,6 +221,17 @@ def test_of_a_search_that_draw_stands_in_the_report_that_is_best_on_select(
         standing(planned, out)
 
 
+def test_runs_may_differ_from_their_arm_and_the_first_of_two_counts(searched: Callable, line: Path, tmp_path: Path) -> None:
+    runs = [{"arms": ["one_hot"], "set": {"optimizer.lr": 0.01}}, {"arms": ["one_hot"], "seeds": [0, 1]}]
+    suite = Suite.read(searched(recipe=line / "tune.yaml", runs=runs))
+    assert [(one.name, one.recipe.optimizer.lr) for one in plan(suite, tmp_path, {})] == [
+        ("one_hot-s0", 0.01),
+        ("one_hot-s1", 0.003),
+    ]
+    drawn = plan(suite, tmp_path, {}, draws=2)
+    assert [one.name for one in drawn if one.drawn] == ["one_hot-s1-d1"]  # what its runs set is not drawn for seed 0
+
+
 def test_a_search_fits_into_the_budget_as_a_whole_and_needs_a_number_to_choose_by(
     searched: Callable, line: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
