@@ -106,6 +106,7 @@ def train(
     check_choice(recipe, table)
     if recipe.start is not None:
         start_from(model, recipe.start)
+    _say_slow_precision(recipe)
     if dry_run:
         describe(recipe, model, objective, rows)
         return run
@@ -278,6 +279,13 @@ def _started_again(out: Path) -> bool:
     """
     one_machine = os.environ.get("WORLD_SIZE") == os.environ.get("LOCAL_WORLD_SIZE")
     return one_machine and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0 and (out / "data.json").is_file()
+
+
+def _say_slow_precision(recipe: Recipe) -> None:
+    """Says that bfloat16 is slow where the processor has no wide instructions for it; torch falls back without a word."""
+    on_cpu = not torch.accelerator.is_available()
+    if recipe.train.precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        say("train.precision bf16-mixed is many times slower than 32-true on this processor. Pass --train.precision 32-true.")
 
 
 def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:

@@ -230,6 +230,17 @@ def test_half_precision_rounds_neither_pictures_nor_targets(faces, tmp_path, mon
 
 
 @pytest.mark.usefixtures("without_a_model")
+@pytest.mark.parametrize("supported", [True, False])
+def test_half_precision_that_the_processor_cannot_compute_is_said_to_be_slow(faces, monkeypatch, capsys, supported):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    for precision in ("bf16-mixed", "32-true"):
+        train(recipe(faces, "vit_small_48", train={"precision": precision}), dry_run=True)
+        is_said = "many times slower than 32-true on this processor" in capsys.readouterr().err
+        assert is_said == (precision == "bf16-mixed" and not supported)
+
+
+@pytest.mark.usefixtures("without_a_model")
 def test_classes_cannot_be_balanced_where_there_are_none(faces, tmp_path):
     content = recipe(faces, "vit_small_48", objective={"name": "maskfeat"}, train={"sampler": "class_balanced"})
     with pytest.raises(RecipeError, match=r"train\.sampler is class_balanced, but maskfeat learns from images alone"):
