@@ -254,6 +254,12 @@ def test_dirk_s_targets_are_numbers_where_the_teacher_rules_candidates_out():
     np.testing.assert_allclose(targets, [[1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0], [1, 0, 0]], atol=1e-6)
 
 
+@pytest.mark.parametrize(("logits", "member"), [([0.0, 20.0], 1), ([0.0, 0.0, 30.0], 2), ([500.0, 0.0], 0)])
+def test_dirk_s_largest_class_is_a_candidate_where_the_teacher_is_sure(logits, member):
+    candidates = torch.eye(len(logits))[[member]]
+    assert rectified(torch.tensor([logits]), candidates).argmax() == member
+
+
 def test_dirk_s_loss_and_label_weights_follow_the_equations_before_and_after_targets_count():
     model, objective = bound(ReliableKnowledge(queue_size=9, width=3, temperature=0.5, contrast_weight=0.7, first_epoch=1))
     for epoch in range(3):

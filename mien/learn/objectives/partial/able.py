@@ -26,14 +26,15 @@ class AmbiguityContrast(Objective):
 
     Equation:
         L = H(w, f) + λ mean_i Σ_{j≠i} −P_ij log (exp(z_i · z_j / τ) / Σ_{l≠i} exp(z_i · z_l / τ)) over both views of
-        the batch, where P_ij = Σ_k w_ik [k̂_j = k] / |{l: k̂_l = k}|, k̂ a face's likeliest candidate; then w_k = p_k
-        / Σ_{j∈S} p_j for k ∈ S.
+        the batch, where P_ij = Σ_k w_ik [k̂_j = k] / n_k, k̂ a face's likeliest candidate and n_k the number of faces
+        whose it is; then w_k = p_k / Σ_{j∈S} p_j for k ∈ S.
 
     Source:
         Xia et al., Ambiguity-Induced Contrastive Learning for Instance-Dependent Partial Label Learning, IJCAI 2022; numbers
         of PLENCH.
     Differs:
-        From PLENCH, which reads the label weights of the first faces of the training list for every batch: each face's own.
+        From PLENCH, which reads the label weights of the first faces of the training list for every batch: each face's own. The contrastive loss is not
+        multiplied by temperature / 0.07, which is 1 as it stands.
     Costs:
         A projector, and the similarities of 2 B projected rows.
     """

@@ -30,11 +30,13 @@ class AdjustedLabelImportance(Objective):
         q / Σ q. λ is the quantile of max_{k∈S} p_k / max_{k∉S} p_k at the share of noise.
 
     Source:
-        Xu et al., ALIM: Adjusting Label Importance Mechanism for Noisy Partial Label Learning, NeurIPS 2023; momentum and
-        first epoch of its code, noise 0.2 and warm-up 40 of PLENCH.
+        Xu et al., ALIM: Adjusting Label Importance Mechanism for Noisy Partial Label Learning, NeurIPS 2023; momentum of
+        its code, first epoch, noise 0.2 and warm-up 40 of PLENCH.
     Differs:
         On the classifier's probabilities (its code's "classify") and without PiCO's contrastive loss and mixup, so that a
         step costs what cross-entropy costs. λ is at most 1 (its code's "max1"), where a set no longer counts.
+        Margins are the classifier's too, where the code's are always the prototypes'. Label weights are revised after the
+        step, not before the loss, and the momentum changes by the step.
     """
 
     learns_from = "candidates"

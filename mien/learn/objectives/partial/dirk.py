@@ -38,8 +38,9 @@ class ReliableKnowledge(Objective):
         Wu et al., Distilling Reliable Knowledge for Instance-Dependent Partial Label Learning, AAAI 2024; numbers of PLENCH,
         whose 178 steps before `first_epoch` are one epoch.
     Differs:
-        From PLENCH: the teacher starts as the student's copy, not at random, and follows after the step. That two faces' sets
-        meet is not asked for: their targets' largest classes, which must agree, lie in both.
+        From PLENCH: the teacher starts as the student's copy, not at random, and normalises by running statistics, not by the
+        batch's. That two faces' sets meet is not asked for: their targets' largest classes, which must agree, lie in both.
+        The contrastive loss is not multiplied by temperature / 0.07, which is 1 as it stands.
     Costs:
         A projector and M + 2 B keys to compare with; of the three views, one passes through the teacher, without gradients.
     """
@@ -125,7 +126,8 @@ def rectified(logits: Tensor, candidates: Tensor) -> Tensor:
     inside = softmax_inside(logits, candidates)
     outside = softmax_inside(logits, 1 - candidates).nan_to_num(0.0)  # nothing is outside
     largest = outside.amax(1, keepdim=True)
-    share = (logits.float().softmax(1) * candidates).sum(1, keepdim=True)  # 1 / M
+    # 1 / M; not 1, where the least candidate and the largest outside would be equal and the first of the two the largest
+    share = (logits.float().softmax(1) * candidates).sum(1, keepdim=True).clamp(max=1 - 1e-6)
     smallest = share * inside.masked_fill(candidates == 0, 1).amin(1, keepdim=True)
     a = torch.where(largest > 0, largest / (largest + smallest), 1.0)
     return a * inside + (1 - a) * outside

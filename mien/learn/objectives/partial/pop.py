@@ -21,8 +21,8 @@ class ProgressivePurification(Objective):
     and `history`, (N, window, K), the label weights at the end of the last epochs.
 
     Args:
-        warmup_epochs: Epochs before the first purification.
-        window: Epochs over which label weights are averaged, and epochs between purifications.
+        warmup_epochs: Epoch, from 0, at whose end sets may first be purified.
+        window: Epochs over which label weights are averaged, and epochs from one purification to the next.
         threshold: A candidate goes when its averaged weight is less than this share of the largest in its set.
         growth: By which share the threshold grows when a purification has changed next to nothing.
 

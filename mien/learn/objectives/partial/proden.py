@@ -17,7 +17,7 @@ class PRODEN(Objective):
     Source:
         Lv et al., Progressive Identification of True Labels for Partial-Label Learning, ICML 2020.
     Differs:
-        Only the batch's rows are normalised, not all N: same values, less work.
+        Nothing known.
     """
 
     learns_from = "candidates"

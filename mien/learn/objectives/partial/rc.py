@@ -19,7 +19,7 @@ class RiskConsistent(Objective):
     Differs:
         Only the batch's rows are normalised, not all N: same values, less work.
     Costs:
-        A second forward pass after the optimizer's step, which is the method.
+        A second forward pass after the optimizer's step, which is the method; it is in float32 in mixed precision too.
     """
 
     learns_from = "candidates"

@@ -19,7 +19,7 @@ class Revision(Objective):
 
     Args:
         threshold: The lead above which a row becomes one-hot. With `normalise` it lies in [0, 1] whatever the size of the
-            set; without, only leads below 1 / |set| can occur.
+            set; without, only leads below the row's largest weight, at a uniform start 1 / |set|, can occur.
         confidence: "sigmoid" as in eq. 3, or "softmax" over the candidate set.
         normalise: Divides the confidences of a row by their sum before they are compared.
         reversible: Judges each visit from the first weights instead of from the current ones, so that a decision can be
