@@ -58,6 +58,8 @@ def choice_table(title: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarray
 def covering_table(title: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarray]]], classes: Sequence[str]) -> TextTable:
     """Returns the covering rate of each class on `select`, in percent, at the epoch where that of all faces is best.
 
+    Methods that learn from no sets have no row.
+
     Args:
         title: Of the table.
         runs: By method, what `read_metrics` gives for each seed; the mean over those that have the number, or a dash.
@@ -69,7 +71,8 @@ def covering_table(title: str, runs: Mapping[str, Sequence[Mapping[str, np.ndarr
             [run[number][int(run["select/covering_rate"].argmax())] for run in seeds if number in run]
             for number in ("select/covering_rate", *(f"select/covering_rate/{each}" for each in classes))
         ]
-        rows.append((name, *(f"{100 * float(np.mean(each)):.1f}" if each else "–" for each in rates)))
+        if any(rates):
+            rows.append((name, *(f"{100 * float(np.mean(each)):.1f}" if each else "–" for each in rates)))
     return TextTable(title, ("method", "all", *classes), tuple(rows))
 
 

@@ -33,8 +33,8 @@ class AmbiguityContrast(Objective):
         Xia et al., Ambiguity-Induced Contrastive Learning for Instance-Dependent Partial Label Learning, IJCAI 2022; numbers
         of PLENCH.
     Differs:
-        From PLENCH, which reads the label weights of the first faces of the training list for every batch: each face's own. The contrastive loss is not
-        multiplied by temperature / 0.07, which is 1 as it stands.
+        From PLENCH, which reads the label weights of the first faces of the training list for every batch: each face's own. The
+        contrastive loss is not multiplied by temperature / 0.07, which is 1 as it stands.
     Costs:
         A projector, and the similarities of 2 B projected rows.
     """
