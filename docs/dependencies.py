@@ -69,7 +69,8 @@ def main() -> None:
     base = needed("mien")
     lines = ["# What mien needs", "", "Made by `python docs/dependencies.py` from what the packages say of themselves.", ""]
     lines += [
-        "`pip install -c constraints.txt .` takes exactly these versions; the lowest that work stand in `pyproject.toml`.",
+        "`pip install -c constraints.txt .` takes exactly these versions; the lowest that work stand in `pyproject.toml`. "
+        "`[report]` (matplotlib) and `[track]` (mlflow-skinny, tensorboard, wandb) are asked for by name and not listed.",
         "",
     ]
     lines += ["## The base install", "", *table(base), ""]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from mien.cli.app import Overrides, app, print_json, refuse_existing, wrote
 from mien.errors import RecipeError
+
+Trackers = tuple[Literal["tensorboard", "mlflow", "wandb"], ...]
 
 
 @app.command
@@ -38,6 +41,7 @@ def train(
     resume: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
+    track: Trackers = (),
 ) -> None:
     """Pre-training, partial-label and supervised methods alike.
 
@@ -50,11 +54,13 @@ def train(
         resume: Go on where the run stopped.
         dry_run: Print the resolved recipe, counts, parameters, memory and time, and stop.
         overwrite: Replace the run if it exists.
+        track: Send the run's numbers there too, as they come; may be repeated.
     """
     from mien.learn.train import train
     from mien.log import is_first_process
 
-    train(recipe, dict(pair.split("=", 1) for pair in override or ()), out, resume=resume, dry_run=dry_run, overwrite=overwrite)
+    overrides = dict(pair.split("=", 1) for pair in override or ())
+    train(recipe, overrides, out, resume=resume, dry_run=dry_run, overwrite=overwrite, track=track)
     if not dry_run and is_first_process():
         wrote(out)
         if (page := out / "report" / "report.html").is_file():
@@ -150,6 +156,7 @@ def compare(
     budget: float | None = None,
     draws: int = 1,
     dry_run: bool = False,
+    track: Trackers = (),
     json: bool = False,
 ) -> None:
     """Many methods on the same faces: a suite that is trained first, or files of predictions that are there already.
@@ -169,6 +176,7 @@ def compare(
         budget: Suite: epochs, in place of its own, which counts once for each draw.
         draws: Suite: runs for each method and seed, all but one with values drawn from its ranges; the best on select counts.
         dry_run: Suite: list its runs in order of worth, and stop.
+        track: Suite: send the numbers of all runs there too, as they come; may be repeated.
         json: Print everything as JSON.
     """
     if what[0].suffix in (".yaml", ".yml"):
@@ -182,7 +190,7 @@ def compare(
         if dry_run:
             show_plan(what[0], out, overrides, budget=budget, draws=draws)
             return
-        run_suite(what[0], out, overrides, budget=budget, draws=draws)
+        run_suite(what[0], out, overrides, budget=budget, draws=draws, track=track)
         print((out / "report.json" if json else out / "report.md").read_text(), end="")
         wrote(out / "report.html")
         return

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Run:
         self.folder = folder
         self.checkpoint = folder / "checkpoints" / "last.pt"
         self.best = folder / "checkpoints" / "best.pt"
+        self.listeners: list[Callable[[int, Mapping[str, float]], Any]] = []  # hear the step and each number that is logged
 
     # ------------------------------------------------------------------ starting
 
@@ -139,6 +140,8 @@ class Run:
         ]
         with (self.folder / name).open("a") as file:
             file.writelines(lines)
+        for listener in list(self.listeners):
+            listener(step, numbers)
 
     def forget_after(self, step: int) -> None:
         """Drops numbers of steps after `step`: a killed run may have logged more than its checkpoint knows."""

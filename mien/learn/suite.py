@@ -270,6 +270,7 @@ def run_suite(
     *,
     budget: float | None = None,
     draws: int = 1,
+    track: Sequence[str] = (),
 ) -> None:
     """Trains the runs of a suite that are affordable and not yet done, and writes the report after each.
 
@@ -283,6 +284,7 @@ def run_suite(
         overrides: Dotted keys and YAML values for all recipes.
         budget: Epochs, in place of the suite's own, which counts once for each draw.
         draws: Runs for each arm and seed, of which the one that is best on `select` stands in the report: see `plan`.
+        track: As `train` takes it.
 
     Raises:
         RecipeError: If the suite or one of its recipes cannot be used; before anything is trained.
@@ -307,7 +309,7 @@ def run_suite(
         begun = _is_begun(out, one.name)
         run = Run(out / "runs" / one.name)
         try:
-            train(one.recipe, out=run.folder, resume=begun, overwrite=not begun)
+            train(one.recipe, out=run.folder, resume=begun, overwrite=not begun, track=track)
         except DivergedError as error:  # it would diverge again: the others are what is left to do
             run.write_text("DIVERGED", f"{error}\n")
             say(str(error))

@@ -7,7 +7,7 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from mien.learn.objective import Objective
 from mien.learn.outcome import finish
 from mien.learn.pictures import Decoder
 from mien.learn.run import Run
+from mien.learn.track import check_trackers, tracked
 from mien.learn.trainer import Trainer
 from mien.learn.training_list import TrainingList, find_builder, prepare, read_table, say_replaced_sets, training_list
 from mien.learn.views import check_views
@@ -67,6 +68,7 @@ def train(
     resume: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
+    track: Sequence[str] = (),
 ) -> Run:
     """Returns the run that a recipe makes: trained, chosen, exported and predicted.
 
@@ -77,11 +79,13 @@ def train(
         resume: Goes on with the run in that folder.
         dry_run: Says what would be done, and does nothing.
         overwrite: Replaces a run in that folder.
+        track: Trackers that hear the run's numbers too: tensorboard, mlflow, wandb.
 
     Raises:
         MienError: If recipe, table, pictures or run folder cannot be used; nothing is left behind.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
+    check_trackers(track)
     run = Run(out)
     resume = resume or _started_again(out)
     if not dry_run:
@@ -134,7 +138,8 @@ def train(
         run.start(recipe, about)
     with together(f"run {out}"):
         fabric.barrier()
-        trainer.fit()
+        with tracked(track if fabric.is_global_zero else (), run, recipe):
+            trainer.fit()
         if fabric.is_global_zero:
             finish(run, recipe, table, rows, held_out, images)
         fabric.barrier()
