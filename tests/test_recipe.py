@@ -1,3 +1,4 @@
+import inspect
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import yaml
 import mien.candidates
 from mien.classes import FERPLUS
 from mien.errors import RecipeError
-from mien.recipe import Recipe
+from mien.recipe import Recipe, Splits
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 PATHS = sorted(path for path in RECIPES.rglob("*.yaml") if "suites" not in path.parts)  # a suite lists recipes
@@ -135,3 +136,24 @@ def test_data_table_may_be_a_list_that_reads_back():
         Recipe.read(REVISION, {"data.table": "[a.parquet, b.parquet]", "data.root": "faces"})
     with pytest.raises(RecipeError, match=r"data\.table"):
         Recipe.read(REVISION, {"data.table": "[]"})
+
+
+@pytest.fixture
+def on_the_page():
+    page = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    return yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+
+
+def test_the_page_of_keys_is_a_recipe_that_names_every_key(on_the_page):
+    recipe = Recipe.from_dict(on_the_page)
+    assert list(on_the_page) == list(Recipe.model_fields)
+    for name in ("data", "model", "start", "optimizer", "train", "choose"):
+        assert list(on_the_page[name]) == list(type(getattr(recipe, name)).model_fields), name
+    assert list(on_the_page["data"]["splits"]) == list(Splits.model_fields)
+
+
+def test_the_page_of_keys_names_every_argument_of_a_view(on_the_page):
+    arguments = inspect.signature(pytest.importorskip("mien.learn.views").make_view).parameters
+    assert list(on_the_page["views"]["weak"]) == [
+        name for name in arguments if name not in ("images", "keys", "stream", "mirror")
+    ]
