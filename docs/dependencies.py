@@ -70,7 +70,7 @@ def main() -> None:
     lines = ["# What mien needs", "", "Made by `python docs/dependencies.py` from what the packages say of themselves.", ""]
     lines += [
         "`pip install -c constraints.txt .` takes exactly these versions; the lowest that work stand in `pyproject.toml`. "
-        "`[report]` (matplotlib) and `[track]` (mlflow-skinny, tensorboard, wandb) are asked for by name and not listed.",
+        "`[report]` (matplotlib) and `[track]` (mlflow, tensorboard, wandb) are asked for by name and not listed.",
         "",
     ]
     lines += ["## The base install", "", *table(base), ""]

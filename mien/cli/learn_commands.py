@@ -56,9 +56,11 @@ def train(
         overwrite: Replace the run if it exists.
         track: Send the run's numbers there too, as they come; may be repeated.
     """
+    from mien.learn.track import check_trackers
     from mien.learn.train import train
     from mien.log import is_first_process
 
+    check_trackers(track)
     overrides = dict(pair.split("=", 1) for pair in override or ())
     train(recipe, overrides, out, resume=resume, dry_run=dry_run, overwrite=overwrite, track=track)
     if not dry_run and is_first_process():
@@ -181,11 +183,13 @@ def compare(
     """
     if what[0].suffix in (".yaml", ".yml"):
         from mien.learn.suite import run_suite, show_plan
+        from mien.learn.track import check_trackers
 
         if out is None or len(what) > 1:
             raise RecipeError("compare: expected one suite and --out FOLDER.")
         if draws < 1:
             raise RecipeError(f"compare: draws is {draws}. Expected 1 or more.")
+        check_trackers(track)
         overrides = dict(pair.split("=", 1) for pair in override or ())
         if dry_run:
             show_plan(what[0], out, overrides, budget=budget, draws=draws)

@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from mien.learn.loader import Faces, MicroBatch, Plan
 from mien.learn.model import FaceModel
 from mien.learn.objective import Objective, Progress
-from mien.learn.trainer import Step, try_one_face
+from mien.learn.trainer import Step, say_slow_precision, try_one_face
 from mien.learn.training_list import TrainingList
 from mien.log import duration
 from mien.recipe import Recipe
@@ -33,6 +33,7 @@ def describe(recipe: Recipe, model: FaceModel, objective: Objective, rows: Train
     every = [parameter for module in (model, objective) for parameter in module.parameters()]
     trained = sum(parameter.numel() for parameter in every if parameter.requires_grad)
     still = sum(parameter.numel() for parameter in every if not parameter.requires_grad)
+    say_slow_precision(train.precision, torch.device("cpu"))
     face_s, face_bytes = _one_face(recipe, Step(model, objective), rows, plan)
     micro = -(-train.batch_size // (train.accumulate * train.devices))  # faces that one device holds at once
     copies = 5 if train.ema is not None else 4  # weights, gradients, two moments of AdamW, average

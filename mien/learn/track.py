@@ -41,13 +41,16 @@ def tracked(names: Sequence[str], run: Run, recipe: Recipe) -> Iterator[None]:
     (MLFLOW_TRACKING_URI, WANDB_MODE and others). A tracker that fails later is left out: no training is lost for it.
 
     Args:
-        names: As `check_trackers` has checked them.
+        names: Of the trackers.
         run: The run, whose folder is made.
         recipe: Its recipe, which MLflow and Weights & Biases keep beside the numbers.
 
     Raises:
+        RecipeError: For an unknown name.
+        MienError: If a tracker's package is missing, naming the extra.
         RunError: If a tracker cannot be opened.
     """
+    check_trackers(names)
     path = run.folder / "trackers.json"
     known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
     with ExitStack() as stack:

@@ -31,7 +31,7 @@ from mien.learn.objective import Objective
 from mien.learn.outcome import finish
 from mien.learn.pictures import Decoder
 from mien.learn.run import Run
-from mien.learn.track import check_trackers, tracked
+from mien.learn.track import tracked
 from mien.learn.trainer import Trainer
 from mien.learn.training_list import TrainingList, find_builder, prepare, read_table, say_replaced_sets, training_list
 from mien.learn.views import check_views
@@ -85,9 +85,7 @@ def train(
         MienError: If recipe, table, pictures or run folder cannot be used; nothing is left behind.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
-    check_trackers(track)
-    run = Run(out)
-    resume = resume or _started_again(out)
+    run, resume = Run(out), resume or _started_again(out)
     if not dry_run:
         if is_first_process():  # the others may come when the folder is already made
             run.refuse_if_exists(resume=resume, overwrite=overwrite)
@@ -110,7 +108,6 @@ def train(
     check_choice(recipe, table)
     if recipe.start is not None:
         start_from(model, recipe.start)
-    _say_slow_precision(recipe)
     if dry_run:
         describe(recipe, model, objective, rows)
         return run
@@ -136,10 +133,9 @@ def train(
         trainer.resume()
     elif fabric.is_global_zero and not resume:
         run.start(recipe, about)
-    with together(f"run {out}"):
+    with together(f"run {out}"), tracked(track if fabric.is_global_zero else (), run, recipe):
         fabric.barrier()
-        with tracked(track if fabric.is_global_zero else (), run, recipe):
-            trainer.fit()
+        trainer.fit()
         if fabric.is_global_zero:
             finish(run, recipe, table, rows, held_out, images)
         fabric.barrier()
@@ -284,13 +280,6 @@ def _started_again(out: Path) -> bool:
     """
     one_machine = os.environ.get("WORLD_SIZE") == os.environ.get("LOCAL_WORLD_SIZE")
     return one_machine and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0 and (out / "data.json").is_file()
-
-
-def _say_slow_precision(recipe: Recipe) -> None:
-    """Says that bfloat16 is slow where the processor has no wide instructions for it; torch falls back without a word."""
-    on_cpu = not torch.accelerator.is_available()
-    if recipe.train.precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        say("train.precision bf16-mixed is many times slower than 32-true on this processor. Pass --train.precision 32-true.")
 
 
 def _fabric(recipe: Recipe) -> lightning_fabric.Fabric:

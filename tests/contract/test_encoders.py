@@ -232,7 +232,6 @@ def test_half_precision_rounds_neither_pictures_nor_targets(faces, tmp_path, mon
 @pytest.mark.usefixtures("without_a_model")
 @pytest.mark.parametrize("supported", [True, False])
 def test_half_precision_that_the_processor_cannot_compute_is_said_to_be_slow(faces, monkeypatch, capsys, supported):
-    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
     for precision in ("bf16-mixed", "32-true"):
         train(recipe(faces, "vit_small_48", train={"precision": precision}), dry_run=True)
