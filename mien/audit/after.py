@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -154,6 +155,7 @@ def after_review(
     reports = [evaluate(each, reviewed, label=label, replicates=replicates) for each in (before, after)]
     arms = compare({"before": {0: before}, "after": {0: after}}, reviewed, "before", label=label, replicates=replicates).arms
     retrained: Arm = arms[1]
+    same = places_in(pa.array(after.samples, pa.string()), pa.array(before.samples, pa.string()))
     return After(
         both,
         old,
@@ -163,7 +165,7 @@ def after_review(
         reports[1],
         dict(retrained.differences),
         _ambiguous(table.candidates, reviewed.candidates, rows, table.classes),
-        _ambiguous(before.label_sets, after.label_sets, np.arange(len(before)), after.classes),
+        _ambiguous(before.label_sets, after.label_sets, same, after.classes),
         after,
         label,
         notes,
@@ -309,8 +311,7 @@ def _ambiguous_faces(found: After, pictures: Pictures) -> list[Face]:
         return []
     table, probs = beside(found.reviewed, predictions)
     two = np.sort(np.nan_to_num(probs), 1)[:, -2:]
-    labels = table.labels(found.label) if found.label in table else present_labels(table)
-    known = Known(table, labels, None, probs)
+    known = Known(table, present_labels(table, found.label), None, probs)
     set_of = {sample: ", ".join(predictions.label_set(row)) for row, sample in enumerate(predictions.samples)}
     rows = np.argsort(two[:, 1] - two[:, 0], kind="stable")[:SHOWN]
     return [face_card(known, row, {"label set": set_of[table.samples[row]]}, pictures) for row in rows]

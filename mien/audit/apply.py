@@ -60,9 +60,10 @@ class Changes:
 
 
 def present_labels(table: SampleTable, label: str = "label") -> np.ndarray:
-    """Returns (N,) positions in the classes, -1 for none: the column, or the class with most votes where there is none."""
-    votes = table.class_votes
-    return table.labels(label) if label in table or votes is None else most_votes(votes, len(table.classes))
+    """Returns (N,) positions in the classes, -1 for none: the column; for `label`, where it is not there, the most votes."""
+    if label == "label" and label not in table and (votes := table.class_votes) is not None:
+        return most_votes(votes, len(table.classes))
+    return table.labels(label)
 
 
 def apply(table: SampleTable, found: States, *, label: str = "label") -> tuple[SampleTable, Changes]:
@@ -81,7 +82,7 @@ def apply(table: SampleTable, found: States, *, label: str = "label") -> tuple[S
         label: Column of the labels.
 
     Raises:
-        TableError: If no decision is about a face of the table, or one names an answer that it lacks.
+        TableError: If no decision is about a face of the table, one names an answer that it lacks, or the column is not there.
     """
     changes = Changes()
     kept = np.array([hashed(sample) not in found.forgotten for sample in table.samples], bool)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mien.audit.belief import FLOOR, calibrate
-from mien.errors import TableError
+from mien.errors import RecipeError, TableError
 from mien.evaluate.intervals import mean_interval
 
 HELD_OUT = 3  # votes of the reference, so that seven of FERPlus' ten can be asked; not stated; ours
@@ -71,8 +71,13 @@ def simulate(
         seeds: Orders of the votes.
 
     Raises:
+        RecipeError: If an amount or a number is not above zero.
         TableError: If faces have too few votes.
     """
+    if held_out < 1 or seeds < 1 or not all(amount > 0 for amount in amounts):
+        raise RecipeError(
+            f"budget: held_out is {held_out}, seeds {seeds}, votes {[*amounts]}. Expected 1 or more, votes above 0."
+        )
     totals = votes.sum(1)
     usual = int(np.bincount(totals).argmax())
     most = usual - held_out

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from mien.audit.queue import write_queue
 from mien.data.table import SampleTable
-from mien.errors import TableError
+from mien.errors import RecipeError, TableError
 from mien.files import raise_want_of_memory, read_parquet, write_csv
 
 ISSUE = 0.5  # score below which a label is less probable than not
@@ -47,8 +47,11 @@ def export(
         count: The most doubtful faces alone, so many; null: all.
 
     Raises:
+        RecipeError: If the number of faces is under 1.
         TableError: If the kind needs a table or another ending.
     """
+    if count is not None and count < 1:
+        raise RecipeError(f"export: count is {count}. Expected 1 or more; without it all faces are written.")
     score = np.asarray(found["score"], float)
     rows = found.take(pa.array(np.argsort(score, kind="stable")[:count])).to_pylist()  # NaN stands last
     if kind == "label-studio":

@@ -14,7 +14,7 @@ from mien.audit.budget import lead, together
 from mien.data.images import face_png
 from mien.data.places import in_shard
 from mien.data.table import SampleTable
-from mien.errors import TableError
+from mien.errors import RecipeError, TableError
 from mien.files import whole_file, write_csv
 from mien.log import say
 
@@ -34,7 +34,12 @@ def ask_next(table: SampleTable, probs: np.ndarray, count: int, *, at_most: int 
     Returns:
         Dicts of `place` from 1, `sample`, `picture`, `score` (1 = sure), `votes` in words, and `likely`, the two classes in
         front.
+
+    Raises:
+        RecipeError: If a number is under 1.
     """
+    if count < 1 or at_most < 1:
+        raise RecipeError(f"ask: count is {count}, at_most {at_most}. Expected 1 or more.")
     found = table.class_votes
     votes = np.zeros(probs.shape, int) if found is None else found.astype(int)
     open_rows = np.isfinite(probs).all(1) & ((votes.sum(1) if table.votes is None else table.votes.sum(1)) < at_most)

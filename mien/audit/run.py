@@ -49,8 +49,9 @@ def audit(
         engine: Where they are read (mien.data.work); all other scores are of the table as a whole and cost little.
 
     Raises:
-        TableError: If no predicted face is in the table, or a class of the table is missing from the model.
-        RunError: If a run left no label weights.
+        TableError: If no predicted face is in the table, a class of the table is missing from the model, or the column `label`
+            is not there.
+        RunError: If a run left no label weights, or lacks a class of the table.
     """
     table, probs = beside(table, predictions)
     every, votes = table.votes, table.class_votes
@@ -145,6 +146,8 @@ def _weights(table: SampleTable, runs: Sequence[Path]) -> dict[str, np.ndarray]:
             raise RunError(f"run {run}: no label weights in labels/. Expected a run whose method keeps some.")
         epochs = [read_label_weights(path) for path in files]
         rows = places_in(table.columns["sample"], epochs[0].samples)
+        if missing := [name for name in table.classes if name not in epochs[0].classes]:
+            raise RunError(f"run {run}: its label weights lack {', '.join(missing)}. Expected a run on this table's classes.")
         places = [epochs[0].classes.index(name) for name in table.classes]
 
         def of_table(weights: np.ndarray, rows: np.ndarray = rows, places: list[int] = places) -> np.ndarray:

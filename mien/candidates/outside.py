@@ -48,6 +48,7 @@ def beside(table: SampleTable, given: np.ndarray | Path | str, columns: Sequence
         raise TableError(f"{what} {path}: not a Parquet file, or damaged. Copy or make it again.") from None
     if missing := [name for name in ("sample", *columns) if name not in schema.names]:
         raise TableError(f"{what} {path}: there is no column {missing[0]}. The file has: {', '.join(schema.names)}.")
+    found = found.set_column(found.column_names.index("sample"), "sample", found["sample"].cast(pa.string()))
     if pc.count_distinct(found["sample"]).as_py() < len(found):
         raise TableError(f"{what} {path}: a sample stands in more than one row. Expected one row a face.")
     rows = places_in(table.columns["sample"], found["sample"])

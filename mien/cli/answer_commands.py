@@ -55,7 +55,7 @@ def import_answers(
     if (keep is None) != (key_file is None):
         raise RecipeError("import answers: expected --keep and --key-file together; neither where answers are only counted.")
     if keep is not None:
-        refuse_existing(keep, overwrite)
+        _refuse_keep(keep, out, overwrite)
     table, given = answers_file.read(
         file,
         classes=classes,
@@ -99,11 +99,19 @@ def count_answers(
     from mien.data.table import SampleTable
 
     if keep is not None:
-        refuse_existing(keep, overwrite)
+        _refuse_keep(keep, out, overwrite)
     given = read_answers(answers, key=read_key(counting.key_file), columns=counting.columns)
     write_table(as_candidates(SampleTable.read(table), given, at_least=counting.at_least), out, overwrite)
     if keep is not None:
         _keep(given, keep)
+
+
+def _refuse_keep(keep: Path, out: Path, overwrite: bool) -> None:
+    from mien.errors import RunError
+
+    if keep.resolve() == out.resolve():
+        raise RunError(f"--keep {keep} is the table's name, --out, too. Choose another.")
+    refuse_existing(keep, overwrite)
 
 
 def _keep(given: pa.Table, path: Path) -> None:
@@ -119,4 +127,7 @@ def read_key(path: Path) -> str:
 
     if not path.is_file():
         raise TableError(f"key {path}: no such file. Expected a file with a secret of your own, kept apart from the answers.")
-    return path.read_text(encoding="utf-8").strip()
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise TableError(f"key {path}: not UTF-8 text. Expected a file with a secret of your own; save it as UTF-8.") from None

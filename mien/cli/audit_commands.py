@@ -162,11 +162,14 @@ def ask(
     from mien.audit.run import beside
     from mien.data.table import SampleTable
     from mien.log import say
+    from mien.predict.ask import faces_in
     from mien.predict.predictions import Predictions
 
     refuse_existing(out, overwrite)
-    rows = SampleTable.read(table)
-    rows, probs = beside(rows if split is None else rows.in_split(split), Predictions.read(predictions))
+    rows, probs = beside(SampleTable.read(table), Predictions.read(predictions))
+    if split is not None:
+        chosen = faces_in(rows, split, f"{table}, as far as predicted")
+        rows, probs = chosen, probs[rows.splits == split]
     queue = ask_next(rows, probs, count, at_most=at_most)
     if not queue:
         say(f"no face has fewer than {at_most} votes: nothing to ask. To ask about more, pass --at-most {2 * at_most}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, convert
 
 from mien.cli.app import (
     Columns,
@@ -177,7 +177,7 @@ def import_table(
         file: Columns path or image, and any of sample, label, split, group, box, votes (or a column of counts per class).
         out: Table to write, a Parquet file.
         root: Folder that paths are relative to; without it the file's own.
-        classes: Class names in order; without them the labels that occur, sorted. Votes need them.
+        classes: Class names in order; without them those in column label, sorted. Votes need them.
         other_answers: Answers that are no class, such as unknown, where they have votes.
         columns: Other names of columns, such as --columns.path picture --columns.label emotion.
         rule: How votes become labels; without it labels are kept as they are, and majority where there are none.
@@ -252,8 +252,20 @@ def merge(
     write_table(owner_splits.cut(made, seed) if cut else made, out, overwrite)
 
 
+def _join_keys(type_: Any, tokens: Any) -> Any:
+    """Returns the new by the old names, which were cut into keys at their dots; those in JSON were not."""
+    if not isinstance(tokens, dict):
+        return convert(type_, tokens)
+    found: dict[str, str] = {}
+    for below in tokens.values():
+        found |= _join_keys(type_, below) if isinstance(below, dict) else {".".join(below[0].keys): below[0].value}
+    return found
+
+
 @data.command
-def rename(table: Path, *, out: Path, names: dict[str, str], overwrite: bool = False) -> None:
+def rename(
+    table: Path, *, out: Path, names: Annotated[dict[str, str], Parameter(converter=_join_keys)], overwrite: bool = False
+) -> None:
     """Other names for the same classes, such as those of a model that is to judge the table: both are joined by name.
 
     mien data rename faces.parquet --names.happy happiness --names.sad sadness --out renamed.parquet

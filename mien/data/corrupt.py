@@ -72,15 +72,18 @@ def corrupt(
 def read_confusions(path: Path) -> dict[str, dict[str, float]]:
     """Returns for each label the classes that it is taken for, from JSON: such a mapping, or a report of mien evaluate.
 
+    Of a report, answers that its table had no class for are left out.
+
     Raises:
         RecipeError: If the file is missing or is neither.
     """
     expected = 'Expected a JSON file such as {"fear": {"surprise": 3, "sadness": 1}}, or mien evaluate\'s report.json.'
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
         if "confusion" in found:
-            rows = zip(found["classes"], found["confusion"], strict=True)
-            return {name: dict(zip(found["answers"], map(float, row), strict=False)) for name, row in rows}  # last: no answer
+            classes = found["classes"]  # with which the answers begin; those of the model alone and none follow
+            rows = zip(classes, found["confusion"], strict=True)
+            return {name: dict(zip(classes, map(float, row), strict=False)) for name, row in rows}
         return {name: {other: float(number) for other, number in row.items()} for name, row in found.items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise RecipeError(f"confusions {path}: {error}. {expected}") from None

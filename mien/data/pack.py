@@ -66,12 +66,14 @@ def pack(
         done: Called with the number of pictures packed so far.
 
     Raises:
-        RecipeError: If a limit is not above zero.
+        RecipeError: If a limit is not above zero, or `out` is called like a table in one file.
         RunError: If the folder is there, holds the pictures, was not made here, or was begun with other pictures or limits.
         TableError: If the table names no picture, or none that is there.
     """
     if rows < 1 or not shard_mb > 0:
         raise RecipeError(f"pack: rows is {rows}, shard_mb {shard_mb:g}. Expected 1 or more, and more than 0.")
+    if out.suffix == ".parquet":  # by which commands tell a file from a folder
+        raise RecipeError(f"pack {out}: the name of a file. Expected that of a folder, such as {out.with_suffix('')}.")
     pictures, places = _pictures(table)
     if not any(picture.path is None or exists(picture.path) for picture in pictures):
         raise TableError(

@@ -378,7 +378,12 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
         sets = np.ascontiguousarray(values, bool)
         return pa.FixedSizeListArray.from_arrays(pa.array(sets.ravel()), sets.shape[1], mask=pa.array(~sets.any(1)))
     if name in _STRING_COLUMNS or has_labels(name):
-        return pa.array(list(values), pa.string())
+        values = list(values)
+        try:
+            return pa.array(values, pa.string())
+        except pa.ArrowTypeError:
+            kinds = ", ".join(sorted({type(value).__name__ for value in values if value is not None}))
+            raise TableError(f"column {name} holds {kinds}. Expected text, or None where there is none.") from None
     if name == "image":
         return pa.array(list(values), pa.binary())
     if name in ("box", "points"):

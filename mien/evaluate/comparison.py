@@ -120,7 +120,7 @@ def with_interval(number: Number, name: str, sign: str = "") -> str:
 
 
 def _tests(arm: Arm) -> str:
-    return ", ".join("< 0.001" if test.p < 0.001 else f"{test.p:.3f}" for test in arm.mcnemar)
+    return ", ".join("< 0.001" if test.p < 0.001 else f"{test.p:.3f}" for test in arm.mcnemar) or "–"
 
 
 def _html(text: str) -> str:

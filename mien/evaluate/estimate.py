@@ -39,10 +39,9 @@ def face_numbers(faces: Faces, known: np.ndarray, voted: np.ndarray, draws: dict
     }
     if faces.label_sets is not None:
         sets = faces.label_sets
-        inside = (votes[voted] * sets[voted]).sum(1) / votes[voted].sum(1)
         values["label_set_size"] = sets[answered].sum(1)
-        values["label_set_coverage"] = sets[known, faces.label[known]]
-        values["label_set_vote_share"] = inside
+        values["label_set_coverage"] = sets[known & answered, faces.label[known & answered]]
+        values["label_set_vote_share"] = (votes[scored] * sets[scored]).sum(1) / votes[scored].sum(1)
     return {name: mean(np.asarray(each, np.float64), draws) for name, each in values.items()}
 
 

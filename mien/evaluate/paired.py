@@ -53,16 +53,16 @@ class Arm:
         name: What it is called.
         seeds: Its S seeds.
         numbers: A `Number` under each name of `COMPARED`: mean over seeds, interval over faces and seeds.
-        by_seed: The S values under each name.
+        by_seed: The S values under each name, null where no face qualifies.
         differences: The same numbers less the baseline's, paired over faces and over the seeds that both have; empty for the
             baseline itself and where they share no seed.
-        mcnemar: One test for each seed that both have, against the label.
+        mcnemar: One test for each seed that both have, against the label; none where no face has one.
     """
 
     name: str
     seeds: tuple[int, ...]
     numbers: Mapping[str, Number]
-    by_seed: Mapping[str, tuple[float, ...]]
+    by_seed: Mapping[str, tuple[float | None, ...]]
     differences: Mapping[str, Number]
     mcnemar: tuple[McNemar, ...]
 
@@ -77,7 +77,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """Returns everything as JSON; shares stay in [0, 1]."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def mcnemar(here: np.ndarray, baseline: np.ndarray) -> McNemar:
@@ -168,9 +168,9 @@ def compare(
                 name,
                 seeds,
                 _numbers(own, random, counts, least=0.0),
-                {metric: tuple(float(value) for value in each[:, 0]) for metric, each in own.items()},
+                {metric: tuple(None if np.isnan(one) else float(one) for one in each[:, 0]) for metric, each in own.items()},
                 _numbers(gaps, random, counts),
-                tuple(mcnemar(right[name, number], right[str(baseline), number]) for number in common),
+                tuple(mcnemar(right[name, number], right[str(baseline), number]) for number in common if counts["accuracy"]),
             )
         )
     return Comparison(tuple(found), baseline, len(rows))

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mien.data.table import SampleTable
+from mien.errors import TableError
 from mien.evaluate import estimate, metrics
 from mien.evaluate.groups import FEW_FACES, GROUP_METRICS, Group, groups_by
 from mien.evaluate.join import faces_of, only_common, rows_of
@@ -190,14 +191,18 @@ def evaluate(
         replicates: Number of bootstrap replicates.
 
     Raises:
-        TableError: If there are no predictions, a face is not in the table or stands twice, no class is common, or the
-            column `by` makes no groups.
+        TableError: If there are no predictions, or none of the split, a face is not in the table or stands twice, no class is
+            common, or the column `by` makes no groups.
     """
     about: dict[str, Any] = {"matching": None, "common": None, "by": by}
     photos = from_photos(predictions, table)
     if split is not None:
-        table = table.in_split(split)
-        predictions = predictions if photos else predictions.of(table.samples)
+        chosen = table.in_split(split)
+        of_split = predictions if photos else predictions.of(chosen.samples)
+        if not len(of_split):
+            there = ", ".join(sorted(set(table.splits[rows_of(predictions, table)].astype(str))))
+            raise TableError(f"predictions: none is of a face in split {split}. Expected a split that they are of: {there}.")
+        table, predictions = chosen, of_split
     if photos:
         predictions, extra, elsewhere = match(predictions, table)
         about["matching"] = {"overlap": OVERLAP, "extra": extra, "elsewhere": elsewhere}

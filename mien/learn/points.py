@@ -1,10 +1,14 @@
 """Points of the training faces: read from a table, in the picture's own measure, and told anew where a face is mirrored."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from mien.data.images import open_upright
+from mien.data.images import size_of
 from mien.data.table import SampleTable
 from mien.errors import ImageError, TableError
 from mien.faces.points import five_points
@@ -40,25 +44,28 @@ def face_points(table: SampleTable) -> Tensor | None:
     if not rows:
         return None
     whole = all(len(stored[row]) == 2 * 68 for row in rows)
-    found = np.full((len(table), 68 if whole else 5, 2), np.nan, np.float32)
+    found = np.full((len(table), 68 if whole else 5, 2), np.nan)
     samples = table.samples
     for row in rows:
         try:
             five = five_points(stored[row])  # also looks whether they are as many numbers as they should be
         except ImageError as error:
             raise TableError(f"row {row} ({samples[row]}): {error} Correct them, or set the row's points to null.") from None
-        if (frame := _frame(table, row)) is not None:
-            corner, sides = frame
-            found[row] = ((np.reshape(stored[row], (68, 2)) if whole else five) - corner) / sides * 2 - 1
-    return torch.from_numpy(found)
+        found[row] = np.reshape(stored[row], (68, 2)) if whole else five
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # reading takes the time
+        for row, (corner, sides) in zip(rows, pool.map(partial(_frame, table), rows), strict=True):
+            found[row] = (found[row] - corner) / sides * 2 - 1
+    return torch.from_numpy(found.astype(np.float32))
 
 
-def _frame(table: SampleTable, row: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns (2,) left, top and (2,) width, height of what is seen of a row's picture; null where it cannot be read."""
-    if "box" in table and (box := table.columns["box"][row].as_py()) is not None:
-        return np.array(box[:2]), np.array(box[2:]) - box[:2]
+def _frame(table: SampleTable, row: int) -> np.ndarray:
+    """Returns (2, 2) left, top and width, height of what is seen of a row's picture; NaN where that is nothing."""
     stored = table.columns["image"][row].as_py() if "image" in table else None
+    box = table.columns["box"][row].as_py() if "box" in table else None
+    nothing = np.full((2, 2), np.nan)
     try:
-        return np.zeros(2), np.array(open_upright(stored if stored is not None else table.image_path(row), channels=1).size)
+        size = size_of(stored if stored is not None else table.image_path(row))
     except ImageError:
-        return None
+        return nothing
+    corner, end = np.clip(np.reshape((0, 0, *size) if box is None else box, (2, 2)), 0, size)  # as decode cuts it
+    return np.array([corner, end - corner]) if (corner < end).all() else nothing

@@ -110,6 +110,12 @@ def test_what_stays_ambiguous_is_counted_in_both_senses(made, found, tmp_path, r
     assert "base64" not in read_page(tmp_path / "page.html")[0]
 
 
+def test_the_order_of_the_faces_in_the_two_files_does_not_matter(made, found):
+    table, reviewed, before, after = made
+    turned = after_review(table, reviewed, before, after.take(np.arange(HELD_OUT)[::-1]), replicates=20)
+    assert turned.label_sets[:4] == found.label_sets[:4]
+
+
 def test_tables_without_sets_votes_or_changes_leave_their_parts_out(made, tmp_path, read_page):
     table, _, before, after = made
     bare = SampleTable.from_columns({"sample": table.samples, "label": table.values("label")}, classes=table.classes)

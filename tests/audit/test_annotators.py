@@ -96,6 +96,13 @@ def test_people_are_judged_by_how_probably_they_are_right_and_by_their_speed():
         judge(table, pa.table({"sample": ["s0"], "annotator": ["a"], "answer": ["w"]}))
 
 
+def test_nobody_is_too_fast_for_a_tenth_of_a_second_where_the_others_take_equally_long():
+    people = list("abcde")
+    rows = pa.table({"sample": ["s"] * 5, "annotator": people, "answer": ["x"] * 5, "seconds": [3, 3, 3, 2.9, 0.5]})
+    found = judge(SampleTable.from_columns({"sample": ["s"]}, classes=("x", "y")), rows)
+    assert [name for name, numbers in zip(found.names, found.numbers, strict=True) if numbers["fast"]] == ["e"]
+
+
 def test_alpha_is_that_of_krippendorffs_example():
     # Krippendorff 2011, section C: twelve units by four observers, with missing answers; nominal alpha 0.743.
     units = ["111", "2223", "3333", "3333", "2222", "1234", "4444", "1121", "2222", "555", "11", "3"]

@@ -8,7 +8,7 @@ from mien.audit.budget import ALONE, PLACED, UNIFORM, fewest, lead, place_votes,
 from mien.audit.queue import ask_next, label_studio_config, write_queue
 from mien.data.images import as_png, decode
 from mien.data.table import SampleTable
-from mien.errors import TableError
+from mien.errors import RecipeError, TableError
 
 
 def crowd(faces=1500, seed=0):
@@ -83,6 +83,19 @@ def test_no_face_is_asked_for_more_votes_than_it_has_and_the_budget_is_spent():
 def test_too_few_votes_are_refused():
     with pytest.raises(TableError, match="most faces have 3 votes, 3 are held out"):
         simulate(np.full((5, 2), 0.5), np.tile([2, 1], (5, 1)))
+
+
+@pytest.mark.parametrize("wrong", [{"held_out": 0}, {"held_out": -1}, {"seeds": 0}, {"amounts": (1, -1)}])
+def test_a_budget_of_no_votes_or_no_seeds_is_refused(wrong):
+    with pytest.raises(RecipeError, match="Expected 1 or more, votes above 0"):
+        simulate(np.full((5, 2), 0.5), np.tile([2, 2], (5, 1)), **wrong)
+
+
+@pytest.mark.parametrize(("count", "at_most"), [(-1, 10), (0, 10), (5, 0)])
+def test_a_queue_of_no_faces_is_refused(count, at_most):
+    table = SampleTable.from_columns({"sample": ["a", "b"]}, classes=("x", "y"))
+    with pytest.raises(RecipeError, match=f"ask: count is {count}, at_most {at_most}"):
+        ask_next(table, np.full((2, 2), 0.5), count, at_most=at_most)
 
 
 def test_a_queue_begins_where_model_and_votes_are_least_sure(tmp_path, capsys):

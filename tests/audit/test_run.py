@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien import cli
-from mien.audit.export import read_audit
+from mien.audit.apply import apply
+from mien.audit.decisions import States
+from mien.audit.export import export, read_audit
 from mien.audit.pixels import lightness, look, sharpness
 from mien.audit.run import audit, beside, doubt_of_folds
 from mien.data.readers import drawn
 from mien.data.table import SampleTable
-from mien.errors import RunError, TableError
+from mien.errors import RecipeError, RunError, TableError
 from mien.files import write_parquet
 from mien.predict.predictions import Predictions
 
@@ -109,6 +111,42 @@ def test_label_weights_of_runs_say_which_faces_never_settled(faces, tmp_path):
     assert (agree[:50] == 0).all() and np.isnan(settled[50:]).all() and np.isnan(agree[50:]).all()
     with pytest.raises(RunError, match="no label weights"):
         audit(table, Predictions.read(file), runs=[tmp_path])
+
+
+def test_label_weights_of_other_classes_are_refused_by_what_they_lack(faces, tmp_path):
+    _, file, table = faces
+    (tmp_path / "labels").mkdir()
+    columns = {"sample": table.samples, **{f"weight_{name}": [0.5] * len(table) for name in table.classes[:-1]}}
+    pq.write_table(pa.table(columns), tmp_path / "labels" / "epoch_000.parquet")
+    with pytest.raises(RunError, match=f"its label weights lack {table.classes[-1]}"):
+        audit(table, Predictions.read(file), runs=[tmp_path])
+
+
+def test_votes_stand_in_for_no_other_column_than_label(faces):
+    _, file, table = faces
+    assert audit(table, Predictions.read(file))["label"].null_count == 0
+    with pytest.raises(TableError, match="label_ture"):
+        audit(table, Predictions.read(file), label="label_ture")
+    with pytest.raises(TableError, match="label_ture"):
+        apply(table, States(), label="label_ture")
+
+
+@pytest.mark.parametrize("count", [0, -38])
+def test_an_export_of_no_faces_is_refused(tmp_path, count):
+    found = pa.table({"sample": ["a", "b"], "label": ["fear"] * 2, "suggested": ["fear"] * 2, "score": [0.1, 0.9]})
+    with pytest.raises(RecipeError, match=f"count is {count}"):
+        export(found, tmp_path / "a.csv", count=count)
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_whoever_asks_about_a_split_that_is_not_there_is_told_those_that_are(faces, tmp_path, capsys):
+    table_file, file, table = faces
+    tokens = ["audit", "ask", str(table_file), "--predictions", str(file), "--at-most", "99", "--count", "999"]
+    assert cli.main([*tokens, "--out", str(tmp_path / "no.csv"), "--split", "trian"]) == 3
+    assert "no face is in split trian. There are: report 24, train 136" in capsys.readouterr().err
+    assert cli.main([*tokens, "--out", str(tmp_path / "q.csv"), "--split", "report"]) == 0
+    said = capsys.readouterr()
+    assert f"{len(table.in_split('report'))} faces" in said.out and "may have changed" not in said.err
 
 
 def test_blurred_and_flat_faces_score_low_and_equal_ones_are_found():

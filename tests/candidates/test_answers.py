@@ -65,6 +65,7 @@ def test_an_export_of_label_studio_is_read(tmp_path):
     tasks = [{"data": {"sample": "a"}, "annotations": [by(1, "x"), by({"email": "bo@there", "id": 2}, "y"), skipped]}]
     found = read_answers(written(tmp_path, json.dumps(tasks), "export.json"), key="k")
     assert found["answer"].to_pylist() == ["x", "y"] and found["seconds"].to_pylist() == [2.0, 2.0]
+    assert read_answers(written(tmp_path, "\ufeff" + json.dumps(tasks), "export.json"), key="k").equals(found)
     tasks[0]["annotations"][0]["result"][0]["value"]["choices"] = ["x", "y"]
     with pytest.raises(TableError, match="2 answers by one"):
         read_answers(written(tmp_path, json.dumps(tasks), "export.json"), key="k")

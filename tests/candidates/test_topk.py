@@ -44,6 +44,13 @@ def test_a_file_of_predictions_is_joined_by_sample_and_class(table, tmp_path):
     assert made.how[-1] == {"step": "candidates", "name": "topk", "k": 2, "with_given": True, "without": 2}
 
 
+def test_ids_that_are_numbers_in_the_file_are_joined_as_their_text(table, tmp_path):
+    numbered = table.with_column("sample", ["1", "2", "3", "4"])
+    columns = {f"prob_{name}": PROBS[:2, place] for place, name in enumerate(CLASSES)}
+    path = write(tmp_path / "p.parquet", sample=[3, 1], **columns)
+    assert names(candidates.topk(numbered, probs=path, k=2)) == ["ab", "", "bc", ""]
+
+
 def test_a_recipe_can_name_it_with_its_file(table, tmp_path):
     columns = {f"prob_{name}": PROBS[:, place] for place, name in enumerate(CLASSES)}
     path = write(tmp_path / "p.parquet", sample=table.samples, **columns)

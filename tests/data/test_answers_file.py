@@ -1,14 +1,16 @@
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from mien import cli
 from mien.candidates.answers import answers
+from mien.cli.answer_commands import read_key
 from mien.data.readers import answers_file
 from mien.data.readers.answers_file import read_answers
 from mien.data.table import SampleTable
-from mien.errors import TableError
+from mien.errors import RunError, TableError
 
 COLUMNS = {"path": "Bild", "annotator": "Person", "answer": "Urteil", "seconds": "Dauer", "group": "Film"}
 EXPORT = """Bild;Person;Urteil;Dauer;Film;Notiz
@@ -111,3 +113,42 @@ def test_answers_that_were_imported_with_a_key_are_not_added_again(folder):
     added = answers(table, more, add=True)
     np.testing.assert_array_equal(np.subtract(added.votes, table.votes), [[0, 0, 0], [0, 1, 0]])
     assert "answered" not in read(folder)[0] and len(given) == 4
+
+
+def test_an_annotator_s_number_is_one_person_also_where_pandas_wrote_it_as_7_0(folder):
+    header = "sample,annotator,answer\n"
+    once = read_answers(write(folder, header + "a,7,Wut\n"), key="k")["annotator"]
+    assert read_answers(write(folder, header + "a,7.0,Wut\nb,,\n"), key="k")["annotator"] == once
+    pq.write_table(pa.table({"sample": ["a"], "annotator": [7.0], "answer": ["Wut"]}), folder / "export.parquet")
+    assert read_answers(folder / "export.parquet", key="k")["annotator"] == once
+
+
+def test_an_image_column_holds_paths_as_it_does_in_a_table_of_faces(folder):
+    text = "image,annotator,answer\nb/a.png,Bo,Freude\nb/a.png,Cy,Freude\nb/c.png,Bo,Wut\n"
+    table, given = read(folder, text, columns=None)
+    assert table.samples == ["b/a", "b/c"] and table.values("path").tolist() == ["b/a.png", "b/c.png"]
+    assert given["sample"].to_pylist() == ["b/a", "b/a", "b/c"]
+
+
+def test_a_key_is_the_same_with_a_byte_order_mark_and_no_other_encoding_is_taken_for_one(tmp_path):
+    key = tmp_path / "secret.txt"
+    for encoding in ("utf-8", "utf-8-sig"):
+        key.write_text("Schlüssel\n", encoding=encoding)
+        assert read_key(key) == "Schlüssel"
+    for encoding in ("latin-1", "utf-16"):
+        key.write_text("Schlüssel\n", encoding=encoding)
+        with pytest.raises(TableError, match=r"secret\.txt: not UTF-8 text\. Expected .*; save it as UTF-8"):
+            read_key(key)
+
+
+def test_the_answers_are_not_kept_in_the_place_of_the_table(folder, capsys):
+    (folder / "secret.txt").write_text("secret")
+    SampleTable.from_columns({"sample": ["a"]}, classes=("Freude", "Wut")).write(folder / "faces.parquet")
+    given, out = write(folder, "sample,annotator,answer,path\na,Bo,Wut,b/a.png\n"), folder / "new.parquet"
+    options = ["--out", out, "--keep", folder / "b" / ".." / "new.parquet", "--key-file", folder / "secret.txt", "--overwrite"]
+    for tokens in (
+        ["data", "import", "answers", given, "--classes", "Freude", "Wut"],
+        ["candidates", "answers", folder / "faces.parquet", given],
+    ):
+        assert cli.main([str(token) for token in (*tokens, *options)]) == RunError.exit_code and not out.exists()
+        assert "new.parquet is the table's name, --out, too. Choose another" in capsys.readouterr().err

@@ -119,9 +119,20 @@ def test_confusions_are_read_from_a_mapping_and_from_a_report(tmp_path):
     path = tmp_path / "found.json"
     path.write_text(json.dumps({"a": {"b": 2}}))
     assert read_confusions(path) == {"a": {"b": 2.0}}
-    report = {"classes": ["a", "b"], "answers": ["a", "b", "c"], "confusion": [[5, 1, 2, 9], [0, 4, 0, 1]]}
+    path.write_text(json.dumps({"a": {"b": 2}}), encoding="utf-8-sig")
+    assert read_confusions(path) == {"a": {"b": 2.0}}
+    report = {"classes": ["a", "b"], "answers": ["a", "b"], "confusion": [[5, 1, 9], [0, 4, 1]]}
     path.write_text(json.dumps(report))
-    assert read_confusions(path) == {"a": {"a": 5, "b": 1, "c": 2}, "b": {"a": 0, "b": 4, "c": 0}}
+    assert read_confusions(path) == {"a": {"a": 5, "b": 1}, "b": {"a": 0, "b": 4}}
+
+
+def test_answers_that_a_report_s_model_alone_has_are_no_confusions(tmp_path):
+    path = tmp_path / "report.json"
+    report = {"classes": CLASSES, "answers": [*CLASSES, "d"], "confusion": [[5, 1, 2, 9, 0], [0, 4, 0, 3, 1], [1, 1, 1, 1, 1]]}
+    path.write_text(json.dumps(report))
+    found = read_confusions(path)
+    assert found["a"] == {"a": 5, "b": 1, "c": 2}
+    assert len(changed(table(), corrupt(table(), rate=0.1, along=found)))
 
 
 @pytest.mark.parametrize("text", [None, "fear,surprise", "[1, 2]", '{"a": "b"}', '{"a": {"b": "often"}}'])

@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +54,16 @@ def test_a_folder_that_is_no_given_class_is_refused_with_the_one_meant(tmp_path)
     write_pictures(tmp_path, "hapy/1.png", "sad/1.png")
     assert "folder hapy is none" in (message := refusal(tmp_path, classes=("happy", "sad")))
     assert "Did you mean happy?" in message
+
+
+@pytest.mark.parametrize("given", ["NFC", "NFD", None])
+def test_an_umlaut_is_the_same_letter_as_one_sign_and_as_two(tmp_path, given):
+    write_pictures(tmp_path, unicodedata.normalize("NFD", "Überrascht/1.png"), "Überrascht/2.png", "sad/1.png")
+    classes = (unicodedata.normalize(given, "Überrascht"), "sad") if given else None
+    table = folder.read(tmp_path, classes=classes)
+    assert table.classes == (classes or ("sad", "Überrascht"))
+    assert [label == "sad" for label in table.values("label")] == [False, True, False]
+    assert all(table.image_path(row).is_file() for row in range(3))
 
 
 def test_a_flat_folder_has_no_labels_and_the_usual_classes(tmp_path):

@@ -16,7 +16,7 @@ from mien.data.images import decode, load_images
 from mien.data.pack import pack
 from mien.data.readers import drawn
 from mien.data.table import SampleTable
-from mien.errors import RunError, TableError
+from mien.errors import RecipeError, RunError, TableError
 
 NUM = 11
 
@@ -164,6 +164,12 @@ def test_what_is_not_a_packed_folder_is_neither_read_nor_replaced(tmp_path: Path
         SampleTable.read(tmp_path / "packed")
     with pytest.raises(TableError, match="no picture is there"):
         pack(SampleTable(table.columns, table.classes, table.vote_names, tmp_path / "moved"), tmp_path / "other")
+
+
+def test_a_folder_that_commands_would_take_for_a_file_is_not_made(tmp_path: Path, table: SampleTable) -> None:
+    with pytest.raises(RecipeError, match=r"packed\.parquet: the name of a file\. .* such as .*packed\.$"):
+        pack(table, tmp_path / "packed.parquet")
+    assert not (tmp_path / "packed.parquet").exists()
 
 
 def test_a_folder_is_never_packed_onto_itself(tmp_path: Path, table: SampleTable) -> None:

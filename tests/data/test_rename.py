@@ -34,6 +34,14 @@ def test_classes_and_answers_are_called_otherwise_and_stay_what_they_are(table, 
     assert "rename" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["--names.a.b", "x.y", "--names.c", "z"], ["--names", '{"a.b": "x.y", "c": "z"}']])
+def test_a_name_may_hold_dots(tmp_path, options):
+    table = SampleTable.from_columns({"sample": ["s"], "label": ["a.b"]}, classes=("a.b", "c"))
+    table.write(tmp_path / "faces.parquet")
+    assert cli.main(["data", "rename", str(tmp_path / "faces.parquet"), *options, "--out", str(tmp_path / "n.parquet")]) == 0
+    assert SampleTable.read(tmp_path / "n.parquet").classes == ("x.y", "z")
+
+
 def test_names_may_be_exchanged(table):
     swapped = rename(table, {"Freude": "Wut", "Wut": "Freude"})
     assert swapped.classes == ("Wut", "Freude") and swapped.values("label").tolist() == ["Wut", None, "Freude"]

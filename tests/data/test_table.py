@@ -70,6 +70,19 @@ def test_a_table_without_votes_and_candidates_says_so():
     assert made.splits.tolist() == [None]
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "kinds"),
+    [
+        ("sample", [1, 2, 3], "int"),
+        ("label", ["anger", np.nan, None], "float, str"),
+        ("group", ["x", "x", np.nan], "float, str"),
+    ],
+)
+def test_what_is_no_text_is_refused_in_a_column_of_text(name, values, kinds):
+    with pytest.raises(TableError, match=f"column {name} holds {kinds}. Expected text, or None where there is none."):
+        table(**{name: values})
+
+
 def test_parquet_gives_back_the_same_table(tmp_path):
     made = table()
     made.write(tmp_path / "new" / "faces.parquet")

@@ -116,6 +116,15 @@ def test_labels_that_occur_are_the_classes(folder):
     assert table.votes is None
 
 
+def test_further_columns_of_labels_name_no_classes_where_there_is_a_column_label(folder):
+    table = table_file.read(write(folder, "path,label,label_id\na.png,sad,1\nb.png,happy,0\n"))
+    assert table.classes == CLASSES and table.values("label_id").tolist() == ["sad", "happy"]
+    assert "label_sure is '0.9'. Expected one of: happy, sad, or a number from 0 to 1; rename the column" in refusal(
+        write(folder, "path,label,label_sure\na.png,sad,0.9\nb.png,happy,1\n")
+    )
+    assert table_file.read(write(folder, "path,label_a,label_b\na.png,sad,awe\n")).classes == ("awe", "sad")
+
+
 def test_numbers_are_labels_by_the_order_of_given_classes(folder):
     path = write(folder, "path,label,label_second\na.png,1,0\nb.png,0,\n")
     table = table_file.read(path, classes=CLASSES)
@@ -133,6 +142,7 @@ def test_columns_can_have_other_names(folder):
     assert table.samples == ["1", "2"]
     assert table.values("label").tolist() == ["sad", "happy"]
     assert table.columns.column_names == ["sample", "path", "label", "split"]
+    assert table.how[0]["columns_left_out"] == ["label"], "no column vanishes without a word"
     assert "no column fil. Did you mean file?" in refusal(path, columns={"path": "fil"})
     assert "columns.lable is no role. Did you mean label?" in refusal(path, columns={"lable": "emotion"})
 
@@ -183,6 +193,16 @@ def test_a_number_means_the_same_in_every_form_also_where_pandas_wrote_it_as_3_0
         for table in (table_file.read(file, classes=classes) for file in files):
             assert table.values("label").tolist() == labels and table.values("group").tolist() == ["1", "0", None]
     assert table_file.read(files[0], classes=("1.0", "0.0")).values("label").tolist() == ["1.0", "0.0", None]
+
+
+def test_an_empty_cell_of_a_further_column_is_null(folder):
+    for file in (
+        write(folder, "path,label,film,note\na.png,happy,f,\nb.png,sad,,\n"),
+        write_as(
+            folder, ".jsonl", [{"path": "a.png", "label": "happy", "film": "f"}, {"path": "b.png", "label": "sad", "film": ""}]
+        ),
+    ):
+        assert table_file.read(file).values("film").tolist() == ["f", None]
 
 
 def test_parquet_columns_keep_their_kind(folder):
@@ -258,6 +278,7 @@ def test_a_bad_row_of_a_parquet_file_is_named(folder):
         ("path,happy,sad\na.png,1,2\n", {"classes": CLASSES, "other_answers": ("unknown",)}, "no vote column unknown"),
         ("path,happy,sad,votes\na.png,1,2,3\n", {"classes": CLASSES}, "votes stand in votes and in happy too"),
         ("path,label,candidates\na.png,sad,x\n", {}, "called candidates, where mien keeps its own"),
+        ("path,label,answered\na.png,sad,yes\n", {}, "called answered, where mien keeps its own"),
         ("path,path,label\na.png,a.png,sad\n", {}, "two columns are called path"),
         ("path,label\na.png,sad\n", {}, "Expected two or more different names"),
         ("path,label\n", {}, "no rows"),

@@ -159,6 +159,14 @@ def test_files_are_methods_and_seeds_by_their_names(table, arms, tmp_path):
         compare(arms, table, "pore")
 
 
+def test_with_votes_alone_nothing_is_tested_and_the_json_is_json(table, arms):
+    votes = SampleTable(table.columns.drop_columns(["label"]), table.classes, table.vote_names)
+    found = compare(arms, votes, "poor", replicates=20)
+    read = json.loads(found.to_json(), parse_constant=pytest.fail)
+    assert read["arms"][1]["by_seed"]["accuracy"] == [None] * 3 and read["arms"][1]["by_seed"]["vote_accuracy"][0] > 0
+    assert found.arms[1].mcnemar == () and tables("Votes", found)[1].rows[0][-1] == "–"
+
+
 def test_divergences_are_paired_over_the_faces_that_all_methods_answer(table, arms):
     one = arms["good"][0]
     status = tuple("broken" if row < 150 else "ok" for row in range(N))

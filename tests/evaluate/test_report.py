@@ -101,6 +101,22 @@ def test_missing_answers_count_as_errors_and_leave_the_probability_metrics():
     assert sum(row[-1] for row in holes.confusion) == 40
 
 
+def test_a_face_without_an_answer_has_no_label_set_that_could_miss():
+    table = make_table()
+    numbers = evaluate(make_predictions(missing=range(40)), table).numbers
+    others = evaluate(make_predictions().take(np.arange(40, NUM_FACES)), table).numbers
+    for name in ("label_set_size", "label_set_coverage", "label_set_vote_share"):
+        assert (numbers[name].value, numbers[name].n) == (pytest.approx(others[name].value), others[name].n)
+
+
+def test_predictions_of_another_split_are_told_from_none():
+    predictions = make_predictions().take(np.arange(40))
+    with pytest.raises(TableError, match=r"none is of a face in split report\. .*: train\."):
+        evaluate(predictions, make_table(), split="report")
+    with pytest.raises(TableError, match="there are none"):
+        evaluate(make_predictions(0), make_table(), split="report")
+
+
 def test_a_face_that_the_table_lacks_is_refused_by_its_id():
     predictions = dataclasses.replace(make_predictions(3), samples=("face_0", "stranger", "face_2"))
     with pytest.raises(TableError, match="stranger: not in the table"):

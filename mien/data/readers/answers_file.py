@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from mien.data.readers import table_file
-from mien.data.readers.row_files import Row, find_columns, read_rows, sample_of, separator_of, text_of
+from mien.data.readers.row_files import Row, find_columns, name_of, read_rows, sample_of, separator_of, text_of
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.files import raise_want_of_memory, read_parquet, write_parquet
@@ -91,7 +91,7 @@ def read_answers(path: Path, *, key: str, columns: Mapping[str, str] | None = No
     Raises:
         TableError: If the key is empty, a column or an annotator is missing, a time is no number, or nobody answered.
     """
-    return _read(path, key, columns or {}, _OF_ANSWER)[0]
+    return _read(path, key, columns or {}, _OF_ANSWER, ("sample", "path"))[0]
 
 
 def answer_ids(answers: pa.Table) -> list[int]:
@@ -136,9 +136,9 @@ def read_kept(path: Path) -> pa.Table:
 
 
 def _read(
-    path: Path, key: str | None, columns: Mapping[str, str], roles: Collection[str], *needed: tuple[str, ...]
+    path: Path, key: str | None, columns: Mapping[str, str], roles: Collection[str], faces: tuple[str, ...]
 ) -> tuple[pa.Table, list[tuple[str, dict[str, Any]]]]:
-    """Returns the answers, and for each the row it stands in, its cells by role."""
+    """Returns the answers, and for each the row it stands in, its cells by role; of the roles `faces` one must be there."""
     if key == "":
         raise TableError("answers: the key is empty. Expected a secret of your own, by which identities are hashed.")
     if path.suffix.lower() == ".json":
@@ -146,7 +146,7 @@ def _read(
         names.remove("path")
     else:
         names, rows, _ = read_rows(path)
-    taken = find_columns(f"answers {path}", names, roles, columns, *needed, ("sample", "path"), ("annotator",), ("answer",))
+    taken = find_columns(f"answers {path}", names, roles, columns, faces, ("annotator",), ("answer",))
     secret = None if key is None else hashlib.blake2b(key.encode(), digest_size=32).digest()
     comma = path.suffix.lower() == ".csv" and separator_of(path) == ";"  # as Excel writes both where decimals have commas
     found: dict[str, list[Any]] = {name: [] for name in _KINDS}
@@ -156,14 +156,16 @@ def _read(
         if isinstance(cells, TableError):
             raise TableError(f"{where}: {cells}")
         row = {role: cells.get(name) for role, name in taken.items()}
-        answer, annotator, picture = text_of(row["answer"]), text_of(row["annotator"]), text_of(row.get("path"))
+        answer, annotator, picture = text_of(row["answer"]), name_of(row["annotator"]), text_of(row.get("path"))
+        if isinstance(image := row.get("image"), str):  # a path, as in a table of faces
+            picture = picture or text_of(image)
         if answer is None:
             continue
         sample = text_of(row.get("sample")) or (sample_of(picture) if picture else None)
         if annotator is None or sample is None:
             raise TableError(f"{where}: an answer without sample or annotator. {_EXPECTED}")
         found["sample"].append(sample)
-        found["annotator"].append(annotator if secret is None else _hashed(str(row["annotator"]), secret))
+        found["annotator"].append(annotator if secret is None else _hashed(annotator, secret))
         found["answer"].append(answer)
         found["seconds"].append(_seconds(row.get("seconds"), where, comma))
         found["where"].append(where)
@@ -175,7 +177,7 @@ def _read(
 
 def _hashed(name: str, secret: bytes) -> str:
     """Returns 16 hexadecimal digits that stand for a person."""
-    return hashlib.blake2b(name.strip().encode(), key=secret, digest_size=8).hexdigest()
+    return hashlib.blake2b(name.encode(), key=secret, digest_size=8).hexdigest()
 
 
 def _seconds(value: Any, where: str, comma: bool) -> float | None:
@@ -189,7 +191,7 @@ def _seconds(value: Any, where: str, comma: bool) -> float | None:
 def _label_studio(path: Path) -> list[Row]:
     """Returns one row for each answer in an export of Label Studio, whose tasks hold the sample's id in their data."""
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8"))
+        tasks = json.loads(path.read_text(encoding="utf-8-sig"))
         rows: list[Row] = []
         for place, task in enumerate(tasks):
             for each in task.get("annotations", []):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -55,6 +56,8 @@ def read(
     root = Path(root)
     pictures, skipped = _find_pictures(root)
     splits, labels = _sort_pictures(root, pictures)
+    given = {_composed(name): name for name in classes or ()}
+    labels = [label and given.get(_composed(label), _composed(label)) for label in labels]
     named = sorted({label for label in labels if label is not None})
     if classes is None and len(named) == 1:
         raise TableError(f"folder {root}: the only class is {named[0]}. {_LAYOUT}; for faces without labels pass {named[0]}.")
@@ -132,6 +135,11 @@ def _name_samples(root: Path, pictures: list[PurePath]) -> list[str]:
                 f"folder {root}: {other} and {path} differ in their suffix alone. Expected one of them; rename or remove one."
             )
     return list(picture_of)
+
+
+def _composed(name: str) -> str:
+    """Returns a name with ü as one letter: a folder that comes from a Mac has u and two dots."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _digest(path: Path) -> str:

@@ -145,6 +145,13 @@ def text_of(value: Any) -> str | None:
     return str(value).strip() or None
 
 
+def name_of(value: Any) -> str | None:
+    """Returns a cell as text, null where empty; 3.0 is 3, as pandas writes it where a column lacks other numbers."""
+    text = text_of(value)
+    whole = (text or "").removesuffix(".0")
+    return whole if whole.isdecimal() else text
+
+
 def place_of(text: str, num_classes: int) -> int | None:
     """Returns the number that a text names, 0…K - 1, or nothing where it names none."""
     # int refuses thousands of digits
@@ -153,13 +160,14 @@ def place_of(text: str, num_classes: int) -> int | None:
 
 
 def column_of(path: Path, name: str, rows: list[Row]) -> pa.Array:
-    """Returns one column of the rows as the file holds it, null where a row lacks it.
+    """Returns one column of the rows as the file holds it, null where a row lacks it or has it empty.
 
     Raises:
         TableError: If it holds values of different kinds.
     """
+    values = [cells.get(name) for _, cells in rows if isinstance(cells, dict)]
     try:
-        return pa.array([cells.get(name) for _, cells in rows if isinstance(cells, dict)])
+        return pa.array([None if text_of(value) is None else value for value in values])
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise TableError(
             f"{path}: column {name} mixes kinds of values ({error}). Expected one kind, or leave it out."

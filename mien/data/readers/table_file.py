@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from mien.data.readers.owner_splits import OWNER_SPLITS, cut
-from mien.data.readers.row_files import Row, column_of, find_columns, place_of, read_rows, sample_of, text_of
+from mien.data.readers.row_files import Row, column_of, find_columns, name_of, place_of, read_rows, sample_of, text_of
 from mien.data.rules import apply_rule
 from mien.data.table import SPLITS, SampleTable
 from mien.errors import TableError, did_you_mean
 
 ROLES = ("sample", "path", "image", "label", "votes", "split", "group", "box")
-_RESERVED = ("owner_split", "candidates", "points")  # mien writes these itself
+_RESERVED = ("owner_split", "candidates", "points", "answered")  # mien writes these itself
 LISTED = 20  # bad rows that are named; not stated; ours
 _NAME_CLASSES = "Name all classes in order: --classes, in Python classes=."
 _MAX_VOTES = np.iinfo(np.int16).max
@@ -64,12 +64,13 @@ def read(
       it every row is in train. Where there is no select and no calibrate, both are cut out of train.
     - `group`: a subject or film that stays in one part of that cut. `box`: left, top, right, bottom in pixels.
 
-    Other columns are kept, from CSV as text; columns without a name, or of these without a value, are left out.
+    Other columns are kept, from CSV as text; columns without a name, or of these without a value, are left out. So is a column
+    called `label`, `split` or the like where `columns` gives another; the history names it.
 
     Args:
         path: The file.
         root: Folder that paths are relative to; null takes the file's own.
-        classes: Class names in order; null takes the labels that occur, sorted.
+        classes: Class names in order; null takes those in `label`, sorted, or without it those in all `label_NAME`.
         other_answers: Answers that are no class, such as unknown, where they have votes.
         columns: Role (`path`, `label`, …) to the name of its column.
         rule: Label rule, to make `label` from votes; null keeps the file's labels, and is majority where it has none.
@@ -87,13 +88,15 @@ def read(
     names, rows, stored = (*counted, None) if counted else read_rows(path)
     taken = _find_columns(path, names, columns or {})
     labels = tuple(name for name in names if name == taken.get("label") or name.startswith("label_"))
-    known = tuple(classes) if classes is not None else _find_classes(labels, rows)
+    known = tuple(classes) if classes is not None else _find_classes(taken, labels, rows)
     vote_names, apart = _find_votes(path, names, taken, known, tuple(other_answers), classes is not None)
     root = Path(root) if root is not None else path.parent
     if not root.is_dir():
         raise TableError(f"{path}: the pictures' folder {root} does not exist. Pass the one that paths start from as --root.")
     faces = _read_faces(path, rows, _Form(taken, labels, known, vote_names, apart, root))
     made = {name: [face[name] for face in faces] for name in faces[0] if any(face[name] is not None for face in faces)}
+    left_out = [name for name in names if name in ROLES and name not in taken.values()]
+    how = {"step": "import", "reader": "table_file", "faces": len(faces)}
     used = {*ROLES, *taken.values(), *labels, *(vote_names if apart else ())}
     own = {
         name: stored[name] if stored is not None else column_of(path, name, rows) for name in names if name and name not in used
@@ -106,7 +109,7 @@ def read(
             root=root,
             source=source or path.stem,
             licence=licence,
-            how=[{"step": "import", "reader": "table_file", "faces": len(faces)}],
+            how=[{**how, "columns_left_out": left_out} if left_out else how],
         )
     except TableError as error:
         raise TableError(f"{path}: {error}") from None
@@ -129,9 +132,10 @@ def _find_columns(path: Path, names: list[str], columns: Mapping[str, str]) -> d
     return found
 
 
-def _find_classes(labels: tuple[str, ...], rows: list[Row]) -> tuple[str, ...]:
-    """Returns the labels that occur, sorted."""
-    found = {_name(cells.get(name)) for name in labels for _, cells in rows if isinstance(cells, dict)}
+def _find_classes(taken: Mapping[str, str], labels: tuple[str, ...], rows: list[Row]) -> tuple[str, ...]:
+    """Returns the labels that occur, sorted; where there is a column for `label`, others such as label_id name no classes."""
+    columns = (taken["label"],) if "label" in taken else labels
+    found = {name_of(cells.get(name)) for name in columns for _, cells in rows if isinstance(cells, dict)}
     return tuple(sorted(name for name in found if name is not None))
 
 
@@ -199,7 +203,7 @@ def _read_face(form: _Form, number: str, where: str, cells: dict[str, Any] | Tab
         face["votes"] = _read_votes(form, cells, given)
     face["split"], face["owner_split"] = _read_split(given) if "split" in given else ("train", None)
     if "group" in given:
-        face["group"] = _name(given["group"])
+        face["group"] = name_of(given["group"])
     if "box" in given:
         face["box"] = _read_box(given["box"])
     return face
@@ -226,14 +230,15 @@ def _read_picture(form: _Form, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_label(form: _Form, name: str, value: Any) -> str | None:
-    for label in (text_of(value), _name(value)):
+    for label in (text_of(value), name_of(value)):
         if label is None or label in form.classes:
             return label
     place = place_of(str(label), len(form.classes))
     if place is not None:
         return form.classes[place]
-    expected = f"Expected one of: {', '.join(form.classes)}, or a number from 0 to {len(form.classes) - 1}."
-    raise TableError(f"{name} is {label!r}. {expected}")
+    expected = f"Expected one of: {', '.join(form.classes)}, or a number from 0 to {len(form.classes) - 1}"
+    other = "" if name == form.taken.get("label") else "; rename the column if it holds no classes"
+    raise TableError(f"{name} is {label!r}. {expected}{other}.")
 
 
 def _read_votes(form: _Form, cells: Mapping[str, Any], given: Mapping[str, Any]) -> list[int]:
@@ -278,10 +283,3 @@ def _numbers(value: Any, *, empty: float = 0.0) -> list[float]:
         return []
     parts = value.strip("()[] ").split(",") if isinstance(value, str) else value
     return [float(text_of(part) or empty) for part in parts]
-
-
-def _name(value: Any) -> str | None:
-    """Returns a cell as text, null where empty; 3.0 is 3, as pandas writes it where a column lacks other numbers."""
-    text = text_of(value)
-    whole = (text or "").removesuffix(".0")
-    return whole if whole.isdecimal() else text
