@@ -51,10 +51,10 @@ def console() -> Console:
 
 @cache
 def results() -> Console:
-    """Returns the console for results: stdout."""
+    """Returns the console for results: stdout. Names may hold brackets and colons, so Rich's markup is off."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def is_first_process() -> bool:

@@ -99,7 +99,7 @@ def trained(replace: Callable, tokens: list[str]) -> tuple[int, list[tuple]]:
 def test_a_recipe_s_values_are_given_by_dotted_flags(replace: Callable, capsys: pytest.CaptureFixture) -> None:
     tokens = ["recipe.yaml", "--objective.threshold", "0.4", "--train.epochs", "3", "--out", "runs/x"]
     code, calls = trained(replace, tokens)
-    flags = {"resume": False, "dry_run": False, "overwrite": False}
+    flags = {"resume": False, "dry_run": False, "overwrite": False, "track": ()}
     assert code == 0
     assert calls == [(Path("recipe.yaml"), {"objective.threshold": "0.4", "train.epochs": "3"}, Path("runs/x"), flags)]
     assert capsys.readouterr().out == f"wrote {Path('runs/x')}\n"

@@ -4,6 +4,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from mien import log
 
@@ -60,6 +61,15 @@ def test_results_go_to_stdout_and_messages_to_stderr(capsys: pytest.CaptureFixtu
     log.results().print("number")
     log.say("message")
     assert capsys.readouterr() == ("number\n", "message\n")
+
+
+def test_names_in_results_are_printed_as_they_are(capsys: pytest.CaptureFixture) -> None:
+    table = Table("faces [red]")
+    table.add_column("of [bold]")
+    table.add_row("a[1].png [/x] :angry:")
+    log.results().print(table)
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("faces [red]", "of [bold]", "a[1].png [/x] :angry:"))
 
 
 @pytest.mark.parametrize(("name", "rank", "speaks"), [("RANK", "0", True), ("RANK", "1", False), ("LOCAL_RANK", "1", False)])

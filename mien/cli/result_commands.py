@@ -54,12 +54,14 @@ def predict(
     from dataclasses import asdict
 
     from mien.data.work import of_shard
-    from mien.errors import ImageError
+    from mien.errors import ImageError, RunError
     from mien.predict.ask import lines, predict
 
     work = work or Work()
     if out is not None and not out.suffix:
         out = of_shard(out, work.shard, ".parquet")
+    elif out is not None and work.shard is not None:
+        raise RunError(f"--out {out}: a file. Expected a folder, in which each job with --shard writes a file of its own.")
     many = work.shard is not None or work.engine != "here"
     asked: dict[str, Any] = dict(model=model, out=out, largest=largest, min_face=min_face, class_conditional=class_conditional)
     if is_for_films(pictures, film, cropped or draw is not None or root is not None or many):

@@ -3,12 +3,13 @@
 import base64
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from mien.data.places import beneath, read_picture
 from mien.data.table import SampleTable
@@ -31,7 +32,7 @@ def decode(
     """Returns one picture, upright, cut to `box` and shrunk to `size`, as (C, H, W) uint8.
 
     Args:
-        picture: A path or URL, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
+        picture: A path or URL, a file's bytes, an (H, W) or (H, W, 1, 3 or 4) uint8 array, or a Pillow image.
         channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
         size: Side of the square result in pixels; null keeps the picture's own size.
         box: Left, top, right, bottom in pixels of the upright picture; null takes all of it. What of it lies outside of the
@@ -59,7 +60,7 @@ def edges_of(image: Image.Image, box: Sequence[float] | np.ndarray, where: str =
     """Returns (4,) left, top, right, bottom of a box, if they make sense in the picture.
 
     Raises:
-        ImageError: If the box is empty, no number, or outside of the picture.
+        ImageError: If the box is empty, no number, outside of the picture, or shows less than a pixel of it in width or height.
     """
     edges = np.array(box, np.float64)
     where = f"{where} ({', '.join(f'{edge:g}' for edge in edges)})"
@@ -68,6 +69,8 @@ def edges_of(image: Image.Image, box: Sequence[float] | np.ndarray, where: str =
     inside = np.clip(edges, 0, [*image.size, *image.size])
     if (inside[2:] - inside[:2]).prod() < LEAST_INSIDE * (edges[2:] - edges[:2]).prod():
         raise ImageError(f"{where} lies outside of {image.width} × {image.height}. Expected pixels of the upright picture.")
+    if (inside[2:] - inside[:2] < 1).any():
+        raise ImageError(f"{where} is less than a pixel wide or high. Expected pixels, not shares of the picture.")
     return edges
 
 
@@ -75,23 +78,22 @@ def open_upright(picture: Picture, *, channels: int, name: str | None = None) ->
     """Returns a picture as Pillow holds it: decoded, turned as its EXIF orientation says, grey or RGB, on white where clear.
 
     Args:
-        picture: A path or URL, a file's bytes, an (H, W) or (H, W, 3) uint8 array, or a Pillow image.
+        picture: A path or URL, a file's bytes, an (H, W) or (H, W, 1, 3 or 4) uint8 array, or a Pillow image.
         channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
         name: What to call the picture in an error.
 
     Raises:
         ImageError: If it is no picture, or not one, or larger than `MAX_PIXELS`; in one sentence.
     """
-    name = name or name_of(picture)
-    try:
+    with _in_a_sentence(name or name_of(picture)):
         image = _open(picture)
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{image.width} × {image.height} pixels. Expected at most {MAX_PIXELS:,}; shrink it first.")
         # A photo with a small copy or a depth map beside it (MPO) is one photo; the frames of a film are not one answer.
         if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
             raise ImageError(f"{frames} frames in one file. Expected one picture; save the frame that you mean.")
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):  # Pillow cuts 16 bits off at 255 instead of scaling them
+        form, image = image.format, ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16") or (form, image.mode) == ("PPM", "I"):  # 16 bits, which Pillow cuts off at 255
             image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
         elif image.mode in ("I", "F"):
             raise ImageError(f"pixels of mode {image.mode} have no known range. Expected 8 or 16 bits; save it so.")
@@ -99,6 +101,25 @@ def open_upright(picture: Picture, *, channels: int, name: str | None = None) ->
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return image.convert("L" if channels == 1 else "RGB")
+
+
+def size_of(picture: Picture) -> tuple[int, int]:
+    """Returns width and height of a picture once it is upright; what is no PNG is not decoded for it.
+
+    Raises:
+        ImageError: If it is no picture; in one sentence.
+    """
+    with _in_a_sentence(name_of(picture)):
+        image = _open(picture)
+        lies = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return (image.height, image.width) if lies and image.format != "TIFF" else image.size  # Pillow opens TIFF upright
+
+
+@contextmanager
+def _in_a_sentence(name: str) -> Iterator[None]:
+    """Makes whatever opening a picture raises an ImageError that names it."""
+    try:
+        yield
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except FileNotFoundError:
@@ -113,7 +134,7 @@ def open_upright(picture: Picture, *, channels: int, name: str | None = None) ->
 def listed(pictures: Picture | Sequence[Picture]) -> Sequence[Picture]:
     """Returns pictures in a list, also where there is one alone."""
     if isinstance(pictures, np.ndarray):
-        alone = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[2] == 3)  # (N, H, W) are N grey ones
+        alone = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[2] in (1, 3, 4))  # (N, H, W) are N grey ones
         return [pictures] if alone else list(pictures)
     return [pictures] if isinstance(pictures, Path | str | bytes | Image.Image) else pictures
 
@@ -129,7 +150,7 @@ def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8:
             raise ImageError(f"an array of {picture.dtype}. Expected uint8, 0 to 255.")
-        return Image.fromarray(picture)
+        return Image.fromarray(picture[:, :, 0] if picture.shape[2:] == (1,) else picture)
     if not isinstance(picture, bytes):
         picture = read_picture(Path(picture), MAX_BYTES)
     if not picture:

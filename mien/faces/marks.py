@@ -54,6 +54,6 @@ def _find(table: SampleTable, row: int, detector: Detector) -> list[float] | Non
     hits = np.flatnonzero(((boxes[:, :2] < middle) & (boxes[:, 2:] > middle)).all(1))
     if not len(hits):
         return None
-    corner = np.array(box[:2] if box is not None else (0, 0))
+    corner = np.maximum(np.round(box[:2]), 0) if box is not None else np.zeros(2)  # as decode cuts it
     places = (points[hits[scores[hits].argmax()]] - AROUND) / SIDE * face.shape[:0:-1] + corner
     return places.ravel().tolist()  # type: ignore[no-any-return]

@@ -57,11 +57,11 @@ def predict(
         shard: "i/n": the i-th of n equal shares of the pictures, in their order.
         engine: Where the answers are made (mien.data.work).
         resume: Goes on with what an interrupted call left, and draws again over its copies.
-        overwrite: Replaces `out` if it exists.
+        overwrite: Replaces `out` and drawn copies if they exist.
 
     Raises:
-        RunError: If `out` exists or cannot be written, is what is read, or an interrupted call's parts or two copies of one
-            name are in the way.
+        RunError: If `out` exists or cannot be written, is what is read, an interrupted call's parts or two copies of one name
+            are in the way, or a table is one of several inputs.
         TableError: If no face of a table is in the split.
         WeightsError: If there is no such model.
         ImageError: If the inputs name no picture.
@@ -96,7 +96,7 @@ def predict(
     with Progress(len(names), "predict", "picture") as line:
         for number, part in enumerate(parts, 1):
             if pictures is not None:
-                draw_all(part, pictures, replace=resume)
+                draw_all(part, pictures, replace=resume or overwrite)
             line.update(min(number * PART, len(names)))
             yield part
 
@@ -154,6 +154,10 @@ def faces_in(table: SampleTable, split: str, name: str) -> SampleTable:
 
 
 def _is_table(inputs: Sequence[Path | str]) -> bool:
+    if len(inputs) > 1 and (tables := [name for name in inputs if Path(name).suffix == ".parquet"]):
+        raise RunError(
+            f"{tables[0]}: a table beside other inputs. Expected one table alone; ask about each in a call of its own."
+        )
     return len(inputs) == 1 and is_table(inputs[0])
 
 

@@ -225,11 +225,20 @@ class Predictions:
         """Returns what `write` wrote, from a file or from the folder of all shards of `mien predict --shard`.
 
         Raises:
-            TableError: If a file is missing, holds no predictions, or probabilities that are no distribution.
+            TableError: If a file is missing, holds no predictions, or probabilities that are no distribution, or if shards have
+                other classes.
         """
         path = Path(path)
         if path.is_dir():
-            return cls.join([cls.read(file) for file in shard_files(path)])
+            files = shard_files(path)
+            parts = [cls.read(file) for file in files]
+            for file, part in zip(files, parts, strict=True):
+                if part.classes != parts[0].classes:
+                    raise TableError(
+                        f"predictions {file}: classes {', '.join(part.classes)}. Expected {', '.join(parts[0].classes)}, as in "
+                        f"{files[0].name}; ask one model in all jobs."
+                    )
+            return cls.join(parts)
         if not path.is_file():
             raise TableError(f"predictions {path}: no such file. Make them with: mien predict …")
         if path.suffix in (".csv", ".jsonl"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,8 +119,9 @@ class Predictor:
         that cannot be read, has one row of its own name. A table has one row a face, whatever its pictures are.
 
         Args:
-            pictures: A table, or paths, file bytes, (H, W) or (H, W, 3) uint8 arrays or Pillow images, or one of these, which
-                counts as a list of one. A folder or a glob stands for its pictures, where no names, boxes or points are given.
+            pictures: A table, or paths, file bytes, (H, W) or (H, W, 1, 3 or 4) uint8 arrays or Pillow images, or one of these,
+                which counts as a list of one. A folder or a glob stands for its pictures, where no names, boxes or points are
+                given.
             names: What to call the photos; null takes the path, or the position.
             cropped: Each picture is one face already: nothing is searched or cut, and a row has the picture's name.
             boxes: For each photo its (F, 4) faces: left, top, right, bottom in pixels. Nothing is searched then.
@@ -130,7 +131,7 @@ class Predictor:
             done: Called with the number of pictures done so far.
 
         Raises:
-            ImageError: If a folder has no pictures, or boxes or points are of another number of photos.
+            ImageError: If a folder has no pictures, or names, boxes or points are of another number of photos.
         """
         if isinstance(pictures, SampleTable):
             return self._of_table(pictures, done)
@@ -138,6 +139,8 @@ class Predictor:
         if names is None and boxes is None and points is None:
             pictures = [one for picture in pictures for one in _meant(picture)]
         names = names if names is not None else [_name(picture, place) for place, picture in enumerate(pictures)]
+        if len(names) != len(pictures):
+            raise ImageError(f"names of {len(names)} pictures. Expected one for each of the {len(pictures)}.")
         if cropped:
             return self._of_crops(pictures, names, done)
         from mien.faces.crop import Geometry
@@ -194,24 +197,24 @@ class Predictor:
             chunks.append(self.logits(images))
             if done is not None:
                 done(rows.stop)
-        return self._with_broken(table.samples, np.concatenate(chunks), broken)
+        return self._with_broken(table.samples, np.concatenate(chunks), [broken.get(name) for name in table.samples])
 
     def _of_crops(self, pictures: Sequence[Picture], names: Sequence[str], done: Callable[[int], None] | None) -> Predictions:
         size, channels = self.config.image_size, self.config.channels
-        images, broken = np.zeros((len(pictures), channels, size, size), np.uint8), dict[str, str]()
+        images, problems = np.zeros((len(pictures), channels, size, size), np.uint8), list[str | None]([None] * len(pictures))
         for row, picture in enumerate(pictures):
             try:
                 images[row] = decode(picture, channels=channels, size=size, name=names[row])
             except ImageError as error:
-                broken[names[row]] = str(error)
+                problems[row] = str(error)
             if done is not None:
                 done(row + 1)
-        return self._with_broken(names, self.logits(images), broken)
+        return self._with_broken(names, self.logits(images), problems)
 
-    def _with_broken(self, names: Sequence[str], logits: np.ndarray, broken: Mapping[str, str]) -> Predictions:
-        status = ["broken" if name in broken else "ok" for name in names]
-        problems = tuple(broken.get(name) for name in names)
-        return replace(self.from_logits(names, logits, status=status), problems=problems)
+    def _with_broken(self, names: Sequence[str], logits: np.ndarray, problems: Sequence[str | None]) -> Predictions:
+        """Returns the answers of rows of which some have a problem: not told by names, which several pictures may share."""
+        status = ["ok" if problem is None else "broken" for problem in problems]
+        return replace(self.from_logits(names, logits, status=status), problems=tuple(problems))
 
 
 def _name(picture: Picture, place: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mien.data import images
-from mien.data.images import decode, open_upright
+from mien.data.images import decode, listed, open_upright, size_of
 from mien.errors import ImageError
 
 COLOUR = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8))
@@ -75,6 +75,20 @@ def test_sixteen_bits_are_scaled_not_cut_off() -> None:
     np.testing.assert_array_equal(decode(stored(Image.fromarray(deep), "PNG"), channels=1)[0], np.asarray(GREY))
 
 
+def test_sixteen_bits_of_a_grey_map_are_scaled_too() -> None:
+    deep = (np.asarray(GREY).astype(np.uint16) << 8) + 77
+    np.testing.assert_array_equal(decode(stored(Image.fromarray(deep), "PPM"), channels=1)[0], np.asarray(GREY))
+
+
+def test_an_array_with_channels_is_one_picture_and_one_without_holds_several() -> None:
+    grey, clear = np.asarray(GREY), np.asarray(COLOUR.convert("RGBA"))
+    for picture in (grey, grey[:, :, None], np.asarray(COLOUR), clear):
+        assert [one.shape for one in listed(picture)] == [picture.shape]
+    assert len(listed(np.stack([grey] * 3))) == 3
+    np.testing.assert_array_equal(decode(grey[:, :, None], channels=1)[0], grey)
+    np.testing.assert_array_equal(decode(clear, channels=3).transpose(1, 2, 0), np.asarray(COLOUR))
+
+
 def test_inks_and_palettes_and_single_bits_look_as_they_should() -> None:
     inks = decode(stored(COLOUR.resize((300, 400)).convert("CMYK"), "JPEG", quality=95), channels=3)
     plain = decode(stored(COLOUR.resize((300, 400)), "JPEG", quality=95), channels=3)
@@ -113,12 +127,20 @@ def test_a_photo_stands_upright_as_its_camera_says(orientation: int) -> None:
     as_taken = COLOUR.transpose(turned[orientation]) if orientation in turned else COLOUR
     found = open_upright(stored(as_taken, "PNG", exif=exif), channels=3)
     np.testing.assert_array_equal(np.asarray(found), np.asarray(COLOUR))
+    for kind in ("PNG", "JPEG", "TIFF", "WEBP"):
+        assert size_of(stored(as_taken, kind, exif=exif)) == COLOUR.size
 
 
 @pytest.mark.parametrize("box", [(30, 0, 40, 10), (-9, -9, 0, 5), (5, 5, 5, 9), (float("nan"), 0, 5, 5), (-900, 0, 2, 9)])
 def test_a_box_that_is_not_inside_is_refused(box: tuple[float, ...]) -> None:
     with pytest.raises(ImageError, match=r"face 7: box .* (is none. Expected left < right|lies outside of 30 × 40. Expected)"):
         decode(COLOUR, channels=1, size=8, box=box, name="face 7")
+
+
+@pytest.mark.parametrize("box", [(0.1, 0.1, 0.4, 0.4), (5, 5, 20, 5.9), (-10, 0, 0.4, 30)])
+def test_a_box_of_less_than_a_pixel_is_refused(box: tuple[float, ...]) -> None:
+    with pytest.raises(ImageError, match=r"face 7: box .* less than a pixel .* Expected pixels, not shares of the picture."):
+        decode(COLOUR, channels=1, box=box, name="face 7")
 
 
 def test_what_of_a_box_lies_outside_is_left_out() -> None:

@@ -45,3 +45,10 @@ def test_a_face_is_looked_for_in_its_box_and_points_that_are_there_stay():
     np.testing.assert_allclose(np.reshape(found[0], (5, 2)), SHARES * 20 + (10, 20), atol=1e-4)
     assert found[1] == given
     np.testing.assert_allclose(np.reshape(found[2], (5, 2)), SHARES * 40, atol=1e-4)
+
+
+def test_points_in_a_box_that_reaches_over_the_edge_are_told_in_pixels_of_the_picture():
+    found = find_points(table(image=[picture(200)] * 3, box=[[-40, -10, 40, 80], [20, 40, 90, 90], None]), Bright())
+    first, second, whole = (np.reshape(each, (5, 2)) for each in found.columns["points"].to_pylist())
+    np.testing.assert_allclose(first, whole, atol=1e-4)
+    np.testing.assert_allclose(second, whole / 2 + (20, 40), atol=1e-4)

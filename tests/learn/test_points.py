@@ -36,6 +36,14 @@ def test_points_of_a_face_that_is_cut_out_are_told_in_the_measure_of_its_box():
     np.testing.assert_allclose(found[0], (np.reshape(FIVE, (5, 2)) - (10, 20)) / 20 * 2 - 1, atol=1e-6)
 
 
+def test_a_box_that_reaches_over_the_edge_measures_what_of_it_the_picture_shows():
+    boxes = [[-40, -10, 40, 80], [-9, 20, 30, 40], [0, 20, 30, 40], [50, 90, 60, 99]]
+    over, left, inside, outside = face_points(table([FIVE] * 4, box=boxes))
+    np.testing.assert_allclose(over, SHARES, atol=1e-6)
+    np.testing.assert_array_equal(left, inside)
+    assert outside.isnan().all()
+
+
 def test_68_points_stay_where_all_have_them_and_become_five_beside_five():
     many = np.random.default_rng(0).uniform(0, 40, (68, 2))
     many[36:48] += (0, -100)  # the eyes are above the mouth

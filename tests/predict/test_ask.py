@@ -157,6 +157,20 @@ def test_drawn_copies_are_of_photos_with_names_of_their_own(photos: Path, folder
     assert "the rows of a table are faces, not photos" in capsys.readouterr().err and not Path("drawn").exists()
 
 
+def test_drawn_copies_are_replaced_where_that_is_asked_for(photos: Path, folder: Path) -> None:
+    asked = (photos / "a.png", "--model", folder, "--out", "out.parquet", "--draw", "drawn")
+    assert call(*asked) == 0
+    Path("drawn/a.png").write_bytes(b"old")
+    assert call(*asked, "--overwrite") == 0
+    assert Path("drawn/a.png").read_bytes() != b"old" and not Path("out.parquet.parts").exists()
+
+
+def test_a_table_is_asked_about_alone(photos: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    for beside in ("b.parquet", photos / "a.png"):
+        assert call("a.parquet", beside, "--model", folder) == 2
+        assert "a.parquet: a table beside other inputs. Expected one table alone" in capsys.readouterr().err
+
+
 def test_what_is_asked_about_is_never_replaced_by_what_is_said_of_it(
     photos: Path, folder: Path, capsys: pytest.CaptureFixture
 ) -> None:

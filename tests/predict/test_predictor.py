@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mien.data.table import SampleTable
-from mien.errors import WeightsError
+from mien.errors import ImageError, WeightsError
 from mien.predict import predictor as room
 from mien.predict.predictor import BATCH_SIZE, Predictor
 
@@ -142,6 +142,20 @@ def test_a_file_that_is_not_there_is_broken(predictor: Predictor, tmp_path: Path
     assert predictor.predict([tmp_path / "nowhere.png"], cropped=True).status == ("broken",)
 
 
+@pytest.mark.parametrize("cropped", [True, False])
+def test_a_broken_picture_spoils_no_other_of_its_name(predictor: Predictor, pictures: np.ndarray, cropped: bool) -> None:
+    stored = [png(np.full((90, 90), 9, np.uint8)), b"no picture"]
+    found = predictor.predict(stored, names=["image.jpg"] * 2, cropped=cropped)
+    assert found.status == ("ok" if cropped else "no face", "broken")
+    assert found.problems is not None and found.problems[0] is None and "not a picture" in str(found.problems[1])
+
+
+@pytest.mark.parametrize("cropped", [True, False])
+def test_names_of_another_number_of_pictures_are_refused(predictor: Predictor, pictures: np.ndarray, cropped: bool) -> None:
+    with pytest.raises(ImageError, match=r"names of 1 pictures. Expected one for each of the 2."):
+        predictor.predict(list(pictures[:2]), names=["x"], cropped=cropped)
+
+
 # ---------------------------------------------------------------------- opening
 
 
@@ -167,8 +181,17 @@ def test_what_is_no_model_of_classes_is_refused(folder: Path, tmp_path: Path) ->
 def test_one_picture_is_a_list_of_one(predictor: Predictor, pictures: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(pictures[0]))
     colour = np.stack([pictures[0]] * 3, 2)
-    alone = (str(tmp_path / "x.png"), tmp_path / "x.png", png(pictures[0]), pictures[0], colour, Image.fromarray(pictures[0]))
-    for picture in alone:
+    clear = np.concatenate([colour, np.full((4, 4, 1), 255, np.uint8)], 2)
+    paths = (str(tmp_path / "x.png"), tmp_path / "x.png")
+    for picture in (
+        *paths,
+        png(pictures[0]),
+        pictures[0],
+        pictures[0][:, :, None],
+        colour,
+        clear,
+        Image.fromarray(pictures[0]),
+    ):
         found = predictor.predict(picture, cropped=True)
         np.testing.assert_allclose(found.probs, predictor.predict([pictures[0]], cropped=True).probs, atol=1e-6)
-    assert len(predictor.predict(pictures, cropped=True)) == 5, "five grey ones"
+    assert len(predictor.predict(np.zeros((5, 8, 8), np.uint8), cropped=True)) == 5, "five grey ones"

@@ -53,3 +53,18 @@ def test_all_splits_are_answered_where_all_are_asked_for(tmp_path: Path, table: 
         tokens = ["predict", table, "--out", tmp_path / "answers", "--split", "all", "--shard", f"{place}/2"]
         assert cli.main(list(map(str, tokens))) == 0
     assert list(Predictions.read(tmp_path / "answers").samples) == read.samples
+
+
+def test_shards_of_models_with_other_classes_are_not_put_together(tmp_path: Path) -> None:
+    for place, classes in ((1, ("glad", "sad")), (2, ("sad", "glad"))):
+        Predictions((f"s{place}",), np.array([[0.9, 0.1]], np.float32), classes).write(tmp_path / f"{place}-of-2.parquet")
+    with pytest.raises(TableError, match=r"2-of-2.parquet: classes sad, glad. Expected glad, sad, as in 1-of-2.parquet; "):
+        Predictions.read(tmp_path)
+
+
+def test_a_job_with_a_shard_writes_into_a_folder_not_over_another_s_file(
+    tmp_path: Path, table: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "answers.parquet"
+    assert cli.main(["predict", str(table), "--out", str(out), "--shard", "1/2"]) == 2
+    assert f"--out {out}: a file. Expected a folder" in capsys.readouterr().err and not out.exists()

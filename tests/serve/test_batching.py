@@ -59,6 +59,13 @@ def test_photos_with_several_faces_or_none_are_told_apart(predictor, rows_of, ph
     assert [one.num_faces for one in found] == [0, 1, 0, 1]
 
 
+def test_a_broken_picture_of_one_request_spoils_none_of_its_name_in_another(predictor, crops):
+    uploads = [Upload([picture], ["image.jpg"]) for picture in (crops[0], crops[1], b"no", crops[2])]
+    found = answers(predictor, Slow(predictor), uploads, cropped=True)
+    assert [one.num_faces for one in found] == [1, 1, 0, 1]
+    assert [one.problem is None for one in found] == [True, True, False, True]
+
+
 def test_one_bad_request_does_not_spoil_those_that_share_its_call(predictor, photo, crops):
     uploads = [Upload([crops[0]], ["0"]), Upload([photo], ["large"]), Upload([crops[1]], ["1"])]
     first, second, third = answers(predictor, Slow(predictor), uploads, cropped=True, max_pixels=48 * 48)
