@@ -1,4 +1,4 @@
-"""Trackers hear what a run logs, go on with the same run, and end no training; MLflow and W&B are tried where they are installed."""
+"""Trackers hear what a run logs, go on with the same run, and end no training; MLflow and W&B are tried where they are there."""
 
 import json
 from pathlib import Path
