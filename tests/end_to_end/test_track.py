@@ -1,4 +1,4 @@
-"""Trackers hear what a run logs, go on with the same run, and end no training; MLflow and W&B are tried where they are there."""
+"""Trackers hear what a run logs, go on with the same run, and end no training; of MLflow and W&B where they are installed."""
 
 import json
 from pathlib import Path
