@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +56,7 @@ def import_answers(
     if (keep is None) != (key_file is None):
         raise RecipeError("import answers: expected --keep and --key-file together; neither where answers are only counted.")
     if keep is not None:
-        _refuse_keep(keep, out, overwrite)
+        _refuse_keep(keep, out, (file, key_file), overwrite)
     table, given = answers_file.read(
         file,
         classes=classes,
@@ -99,16 +100,18 @@ def count_answers(
     from mien.data.table import SampleTable
 
     if keep is not None:
-        _refuse_keep(keep, out, overwrite)
+        _refuse_keep(keep, out, (answers, counting.key_file), overwrite)
     given = read_answers(answers, key=read_key(counting.key_file), columns=counting.columns)
     write_table(as_candidates(SampleTable.read(table), given, at_least=counting.at_least), out, overwrite)
     if keep is not None:
         _keep(given, keep)
 
 
-def _refuse_keep(keep: Path, out: Path, overwrite: bool) -> None:
+def _refuse_keep(keep: Path, out: Path, read: Iterable[Path | None], overwrite: bool) -> None:
     from mien.errors import RunError
+    from mien.files import refuse_replacing
 
+    refuse_replacing(keep, [path for path in read if path is not None])
     if keep.resolve() == out.resolve():
         raise RunError(f"--keep {keep} is the table's name, --out, too. Choose another.")
     refuse_existing(keep, overwrite)

@@ -141,7 +141,7 @@ def test_a_key_is_the_same_with_a_byte_order_mark_and_no_other_encoding_is_taken
             read_key(key)
 
 
-def test_the_answers_are_not_kept_in_the_place_of_the_table(folder, capsys):
+def test_the_answers_are_not_kept_in_the_place_of_the_table_or_of_what_is_read(folder, capsys):
     (folder / "secret.txt").write_text("secret")
     SampleTable.from_columns({"sample": ["a"]}, classes=("Freude", "Wut")).write(folder / "faces.parquet")
     given, out = write(folder, "sample,annotator,answer,path\na,Bo,Wut,b/a.png\n"), folder / "new.parquet"
@@ -152,3 +152,7 @@ def test_the_answers_are_not_kept_in_the_place_of_the_table(folder, capsys):
     ):
         assert cli.main([str(token) for token in (*tokens, *options)]) == RunError.exit_code and not out.exists()
         assert "new.parquet is the table's name, --out, too. Choose another" in capsys.readouterr().err
+        for read in (given, folder / "secret.txt"):
+            asked = [*tokens, "--out", out, "--keep", read, "--key-file", folder / "secret.txt", "--overwrite"]
+            assert cli.main([str(token) for token in asked]) == RunError.exit_code and not out.exists()
+            assert f"{read} is what is read here, and would be lost" in capsys.readouterr().err
