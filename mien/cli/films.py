@@ -44,7 +44,7 @@ def is_for_films(pictures: Sequence[Path], options: FilmOptions | None, for_phot
     films = [name for name in pictures if is_film(name)]
     if films and (len(pictures) > 1 or for_photos):
         raise RecipeError(
-            f"{films[0]}: a film or camera goes by itself, without --cropped, --draw, --root, --shard and --engine."
+            f"{films[0]}: a film or camera goes by itself, without --cropped, --draw, --root, --device, --shard and --engine."
         )
     if options is not None and not films:
         raise RecipeError(

@@ -28,6 +28,7 @@ def predict(
     split: Splits = "report",
     root: Path | None = None,
     work: Work | None = None,
+    device: str | None = None,
     json: bool = False,
     film: FilmOptions | None = None,
 ) -> int:
@@ -48,10 +49,12 @@ def predict(
         split: Which faces of a table: those of one split, or all, as an audit of the whole needs them.
         root: Folder of a table's images, where they moved.
         work: How it is done; other commands take the folder of all shards as they take a file.
+        device: Run the model by PyTorch there, such as cuda, not by ONNX Runtime; faces are found on the CPU all the same.
         json: Print one JSON object a face.
         film: What only films are asked.
     """
     from dataclasses import asdict
+    from functools import partial
 
     from mien.data.work import of_shard
     from mien.errors import ImageError, RunError
@@ -62,12 +65,16 @@ def predict(
         out = of_shard(out, work.shard, ".parquet")
     elif out is not None and work.shard is not None:
         raise RunError(f"--out {out}: a file. Expected a folder, in which each job with --shard writes a file of its own.")
-    many = work.shard is not None or work.engine != "here"
+    for_photos = (cropped, draw, root, device, work.shard, work.engine != "here")
     asked: dict[str, Any] = dict(model=model, out=out, largest=largest, min_face=min_face, class_conditional=class_conditional)
-    if is_for_films(pictures, film, cropped or draw is not None or root is not None or many):
+    if is_for_films(pictures, film, any(for_photos)):
         return predict_film(
             pictures[0], film or FilmOptions(), resume=work.resume, overwrite=work.overwrite, json=json, **asked
         )
+    if device is not None:
+        from mien.learn.engine import load
+
+        asked["load"] = partial(load, device=device)
     faces = broken = 0
     for part in predict(pictures, cropped=cropped, split=split, root=root, pictures=draw, **asked, **asdict(work)):
         faces += int(part.answered.sum())

@@ -37,7 +37,7 @@ _EVALUATION_BATCH = 512  # not stated; ours
 
 
 class Step(nn.Module):
-    """Model and objective as the one module that is wrapped for ranks, precision and compilation."""
+    """Model and objective as the one module that is wrapped for ranks and precision."""
 
     def __init__(self, model: FaceModel, objective: Objective) -> None:
         super().__init__()

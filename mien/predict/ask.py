@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -40,6 +40,7 @@ def predict(
     engine: Engine = "here",
     resume: bool = False,
     overwrite: bool = False,
+    load: Callable[..., Predictor] = Predictor.load,
 ) -> Iterator[Predictions]:
     """Yields answers part by part, after each is written where `out` is given.
 
@@ -58,6 +59,8 @@ def predict(
         engine: Where the answers are made (mien.data.work).
         resume: Goes on with what an interrupted call left, and draws again over its copies.
         overwrite: Replaces `out` and drawn copies if they exist.
+        load: Makes the predictor, called as `Predictor.load` is; with Ray it travels. What a partial one fixes, such as a
+            device, may change last digits: parts made with another are not gone on with.
 
     Raises:
         RunError: If `out` exists or cannot be written, is what is read, an interrupted call's parts or two copies of one name
@@ -79,12 +82,12 @@ def predict(
     names = faces.samples if isinstance(faces, SampleTable) else [str(path) for path in faces]
     if pictures is not None and not isinstance(faces, SampleTable):
         check_names(faces, pictures)
-    question = Question(str(model), cropped, largest, min_face, class_conditional, threads=1 if engine == "ray" else None)
+    question = Question(load, str(model), cropped, largest, min_face, class_conditional, 1 if engine == "ray" else None)
     predictor = _load(question)
     about = {
         "model": (predictor.config.files or {})["model.onnx"],
         "pictures": names,
-        "options": [cropped, largest, min_face, class_conditional, split],
+        "options": [cropped, largest, min_face, class_conditional, split, *getattr(load, "keywords", {}).values()],
     }
     ask = partial(_answer, predictor, faces, cropped=cropped, largest=largest)
     if engine != "here":
@@ -105,6 +108,7 @@ def predict(
 class Question:
     """What a worker needs to know to load the predictor, which does not travel."""
 
+    load: Callable[..., Predictor]
     model: str
     cropped: bool
     largest: bool
@@ -115,7 +119,7 @@ class Question:
 
 def _load(question: Question) -> Predictor:
     detector = MTCNN(min_face=question.min_face)
-    return Predictor.load(
+    return question.load(
         question.model, threads=question.threads, detector=detector, class_conditional=question.class_conditional
     )
 

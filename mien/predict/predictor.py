@@ -80,12 +80,7 @@ class Predictor:
 
         folder = resolve_model(folder)
         config = read_config(folder)
-        if not config.classes:
-            raise WeightsError(
-                f"model {folder}: a pre-training model, which has no classes. Train from it first: start.encoder in a recipe."
-            )
-        if class_conditional and config.class_thresholds is None:
-            raise WeightsError(f"model {folder}: it has no thresholds by class. Leave class-conditional label sets out.")
+        check_answers(config, folder, class_conditional=class_conditional)
         options = onnxruntime.SessionOptions()
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -215,6 +210,20 @@ class Predictor:
         """Returns the answers of rows of which some have a problem: not told by names, which several pictures may share."""
         status = ["ok" if problem is None else "broken" for problem in problems]
         return replace(self.from_logits(names, logits, status=status), problems=tuple(problems))
+
+
+def check_answers(config: ModelConfig, name: Path | str, *, class_conditional: bool) -> None:
+    """Checks that a model can answer as it is asked to.
+
+    Raises:
+        WeightsError: If it is a pre-training model, or has no thresholds by class although they are asked for.
+    """
+    if not config.classes:
+        raise WeightsError(
+            f"model {name}: a pre-training model, which has no classes. Train from it first: start.encoder in a recipe."
+        )
+    if class_conditional and config.class_thresholds is None:
+        raise WeightsError(f"model {name}: it has no thresholds by class. Leave class-conditional label sets out.")
 
 
 def _name(picture: Picture, place: int) -> str:

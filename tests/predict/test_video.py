@@ -246,7 +246,7 @@ def test_a_film_that_was_cut_is_answered_as_far_as_it_goes_and_the_exit_code_say
     ("tokens", "code", "why"),
     [
         (["film.mkv", "photo.png"], 2, "film.mkv: a film or camera goes by itself"),
-        (["film.mkv", "--cropped"], 2, "without --cropped, --draw, --root, --shard and --engine"),
+        (["film.mkv", "--cropped"], 2, "without --cropped, --draw, --root, --device, --shard and --engine"),
         (["photo.png", "--every", "5"], 2, "are for films"),
         (["film.mkv", "--every", "5", "--per-second", "5"], 2, "Expected one of both"),
         (["film.mkv", "--smooth", "-1"], 2, "smoothing: -1.0 seconds"),
