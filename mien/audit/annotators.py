@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from mien.audit.dawid_skene import Consensus, dawid_skene
+from mien.data.rules import majority10
 from mien.data.table import SampleTable
 from mien.errors import TableError
 
@@ -24,11 +25,13 @@ class Annotators(NamedTuple):
         numbers: For each the `answers`, `quality` (how probably an answer of theirs is right, by the consensus), median
             `seconds` and whether they are `fast`; the last two null without times.
         consensus: Classes of the faces and confusions of the annotators, in this order.
+        labels: (N,) positions of the most probable classes; -1 where a face has no answer, or most often one that is no class.
     """
 
     names: tuple[str, ...]
     numbers: list[dict[str, Any]]
     consensus: Consensus
+    labels: np.ndarray
 
 
 def judge(table: SampleTable, answers: pa.Table, probs: np.ndarray | None = None) -> Annotators:
@@ -65,7 +68,28 @@ def judge(table: SampleTable, answers: pa.Table, probs: np.ndarray | None = None
         {"answers": int(count), "quality": float(good), "seconds": seconds, "fast": quick}
         for count, good, seconds, quick in zip(counts, quality, medians, fast, strict=True)
     ]
-    return Annotators(tuple(map(str, names)), numbers, found)
+    votes = np.bincount(faces * len(options) + given, minlength=len(table) * len(options)).reshape(len(table), -1)  # (N, V)
+    labels = np.where(majority10(votes, len(table.classes)) >= 0, found.probs.argmax(1), -1)
+    return Annotators(tuple(map(str, names)), numbers, found, labels)
+
+
+def with_consensus(table: SampleTable, found: Annotators) -> SampleTable:
+    """Returns the table with its faces' `labels` as `label_consensus`, and how probable they are as `consensus`.
+
+    Args:
+        table: The faces that were judged.
+        found: As `judge` returns.
+    """
+    known = found.labels >= 0
+    probs = pa.array(found.consensus.probs.max(1), mask=~known)
+    how = {
+        "answers": sum(numbers["answers"] for numbers in found.numbers),
+        "annotators": len(found.names),
+        "model": found.consensus.model is not None,
+        "faces": int(known.sum()),
+    }
+    labels = np.array([*table.classes, None], object)[found.labels]
+    return table.with_column("label_consensus", labels).with_column("consensus", probs, step="consensus", **how)
 
 
 def _speeds(answers: pa.Table, annotator: np.ndarray, count: int) -> tuple[list[float | None], list[bool | None]]:

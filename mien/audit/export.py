@@ -34,6 +34,11 @@ def read_audit(path: Path) -> pa.Table:
     return found
 
 
+def score_names(found: pa.Table) -> list[str]:
+    """Returns the columns of an audit that are scores; `settled_epoch`, a whole number, is none."""
+    return [field.name for field in found.schema if pa.types.is_floating(field.type)]
+
+
 def export(
     found: pa.Table, path: Path, *, kind: str = "csv", table: SampleTable | None = None, count: int | None = None
 ) -> int:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from mien.audit.apply import what_changed
 from mien.audit.decisions import Decision, Followed, How, States, append, differ, fingerprint, hashed
 from mien.audit.doubts import KINDS
+from mien.audit.export import score_names
 from mien.data.images import as_png, load_images
 from mien.data.table import SampleTable, places_in
 from mien.errors import RecipeError, TableError
@@ -54,7 +55,7 @@ class Review:
         self.probs = None if probs is None else probs[rows]
         self.labels = [None if name is None else str(name) for name in self.found["label"].to_pylist()]
         self.samples, self.row_of = self.table.samples, {sample: row for row, sample in enumerate(self.table.samples)}
-        self.scores = {name: np.asarray(self.found[name], float) for name in self.found.column_names[3:]}
+        self.scores = {name: np.asarray(self.found[name], float) for name in score_names(self.found)}
         self.doubts = {
             kind.score: self.scores[kind.score] < (1 / len(table.classes) if kind.below is None else kind.below)
             for kind in KINDS

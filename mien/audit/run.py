@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,8 @@ def audit(
     - `votes_likelihood`, `face`, `vote_agreement`: of the votes; of faces with some, `score` counts them in the label's place;
     - `inside_candidates`: where the table has candidate sets;
     - `settled`, `seeds_agree`: from the label weights of runs (two or more for the second);
+    - `settled_epoch`: no score, but the epoch, counted from 1, since which one class leads: of several runs the latest; null
+      where none leads in the end;
     - `sharpness`, `lightness`, `twins_agree`: from the pixels.
 
     `suggested` is the most probable class by model and votes together.
@@ -137,9 +140,9 @@ def doubt_of_folds(table: SampleTable, predictions: Predictions) -> str | None:
     )
 
 
-def _weights(table: SampleTable, runs: Sequence[Path]) -> dict[str, np.ndarray]:
+def _weights(table: SampleTable, runs: Sequence[Path]) -> dict[str, Any]:
     """Returns what the label weights of one or more runs say of the table's faces, NaN for those they do not hold."""
-    last, found = [], []
+    last, found, since = [], [], []
     for run in runs:
         files = label_files(run)
         if not files:
@@ -155,6 +158,8 @@ def _weights(table: SampleTable, runs: Sequence[Path]) -> dict[str, np.ndarray]:
 
         each = [of_table(epoch.weights) for epoch in epochs]
         found.append(np.where(rows >= 0, scores.settled(each), np.nan))
+        since.append(np.where(rows >= 0, scores.settled_epoch(each), np.nan))
         last.append(each[-1])
-    together = {"settled": np.mean(found, 0)}
+    latest = pa.array(np.max(since, 0), from_pandas=True).cast(pa.int64())
+    together = {"settled": np.mean(found, 0), "settled_epoch": latest}
     return together | ({"seeds_agree": scores.seeds_agree(last)} if len(runs) > 1 else {})

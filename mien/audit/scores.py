@@ -21,6 +21,7 @@ __all__ = [
     "seeds_agree",
     "self_confidence",
     "settled",
+    "settled_epoch",
     "twins_agree",
     "votes_likelihood",
 ]
@@ -86,13 +87,18 @@ def settled(weights: Sequence[np.ndarray]) -> np.ndarray:
     Args:
         weights: (N, K) label weights of each epoch, first epoch first.
     """
-    last = weights[-1]
-    leader, since = last.argmax(1), np.zeros(len(last), int)
-    for epoch, each in enumerate(weights, 1):
-        tied = (each == each.max(1, keepdims=True)).sum(1) > 1
-        since[(each.argmax(1) != leader) | tied] = epoch  # the last epoch in which another class led, or none
-    two = np.sort(last, 1)[:, -2:]
-    return np.asarray((1 - since / len(weights)) * (two[:, 1] - two[:, 0]))
+    two = np.sort(weights[-1], 1)[:, -2:]
+    return np.asarray((1 - _undecided(weights) / len(weights)) * (two[:, 1] - two[:, 0]))
+
+
+def settled_epoch(weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns (N,): the epoch, counted from 1, since which the class leads that does so at the end; NaN where none does.
+
+    Args:
+        weights: (N, K) label weights of each epoch, first epoch first.
+    """
+    undecided = _undecided(weights)
+    return np.where(undecided < len(weights), undecided + 1, np.nan)
 
 
 def seeds_agree(weights: Sequence[np.ndarray]) -> np.ndarray:
@@ -130,6 +136,15 @@ def twins_agree(labels: np.ndarray, twins: np.ndarray) -> np.ndarray:
     others = size[group] - 1
     score[known] = np.where(others, (alike[same.ravel()] - 1) / np.where(others, others, 1), np.nan)
     return score
+
+
+def _undecided(weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns (N,) the last epoch, counted from 1, in which another class than at the end led, or none; 0 for no such epoch."""
+    leader, last = weights[-1].argmax(1), np.zeros(len(weights[-1]), int)
+    for epoch, each in enumerate(weights, 1):
+        tied = (each == each.max(1, keepdims=True)).sum(1) > 1
+        last[(each.argmax(1) != leader) | tied] = epoch
+    return last
 
 
 def _thresholds(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

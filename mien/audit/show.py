@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mien.audit.annotators import Annotators
 from mien.audit.budget import WAYS, Point, fewest
+from mien.audit.export import score_names
 
 _SHOWN = 10  # most doubtful faces, pairs of answers and people in a table
 
@@ -19,7 +20,7 @@ _SHOWN = 10  # most doubtful faces, pairs of answers and people in a table
 def show_audit(found: pa.Table, console: Console) -> None:
     """Prints the mean of each score, how many labels are less probable than not by class, and the most doubtful faces."""
     numbers = Table("score", "mean", "lowest tenth below", "faces", title="1 = fine, 0 = doubtful")
-    for name in found.column_names[3:]:
+    for name in score_names(found):
         values = np.asarray(found[name], float)
         known = values[np.isfinite(values)]
         if len(known):

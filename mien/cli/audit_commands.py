@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -216,33 +217,52 @@ def add(
 
 
 @audit.command
-def annotators(table: Path, answers: Path, *, predictions: Path | None = None, json: bool = False) -> None:
+def annotators(
+    table: Path,
+    answers: Path,
+    *,
+    predictions: Path | None = None,
+    out: Path | None = None,
+    json: bool = False,
+    overwrite: bool = False,
+) -> None:
     """How well each person answers, by Dawid and Skene, and who is too fast.
 
-    mien audit annotators voted.parquet answers.parquet
+    mien audit annotators voted.parquet answers.parquet --out consensus.parquet
 
     Args:
         table: Their faces.
         answers: The answers that `mien candidates answers` kept.
-        predictions: Of these faces: the model is one more annotator.
+        predictions: Of these faces: the model is one more annotator, who may have answered about some of them alone.
+        out: Table to write, with the consensus as label_consensus and its probability as consensus.
         json: Print everything as JSON, confusions too.
+        overwrite: Replace the table if it exists.
     """
-    import pyarrow.compute as pc
+    from contextlib import redirect_stdout
 
-    from mien.audit.annotators import judge
+    import numpy as np
+
+    from mien.audit.annotators import judge, with_consensus
     from mien.audit.run import beside
     from mien.audit.show import show_annotators
     from mien.data.readers.answers_file import read_kept
-    from mien.data.table import SampleTable
+    from mien.data.table import SampleTable, places_in
+    from mien.files import refuse_replacing
     from mien.log import results
     from mien.predict.predictions import Predictions
 
+    if out is not None:
+        refuse_existing(out, overwrite)
+        refuse_replacing(out, [answers])
     rows, probs = SampleTable.read(table), None
-    given = read_kept(answers)
     if predictions is not None:
-        rows, probs = beside(rows, Predictions.read(predictions))
-        given = given.filter(pc.is_in(given["sample"], rows.columns["sample"].combine_chunks()))
-    found = judge(rows, given, probs)
+        predicted, known = beside(rows, Predictions.read(predictions))
+        probs = np.full((len(rows), len(rows.classes)), np.nan)
+        probs[places_in(predicted.columns["sample"], rows.columns["sample"])] = known
+    found = judge(rows, read_kept(answers), probs)
+    if out is not None:
+        with redirect_stdout(sys.stderr if json else sys.stdout):
+            write_table(with_consensus(rows, found), out, overwrite)
     if not json:
         show_annotators(found, results())
         return

@@ -1,12 +1,18 @@
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from mien import cli
 from mien.audit.agreement import alpha, describe, entropy, pair_agreement
 from mien.audit.annotators import judge
 from mien.audit.dawid_skene import dawid_skene
+from mien.data.readers.answers_file import read_kept
 from mien.data.table import SampleTable
 from mien.errors import TableError
+from mien.files import write_parquet
+from mien.predict.predictions import Predictions
 
 # Twelve faces by four annotators, and what crowd-kit 1.4.2 believes after one round: DawidSkene(n_iter=1, tol=-1).
 FACES = ("2220", "1121", "1120", "0000", "0000", "2002", "0002", "0000", "1000", "2222", "1111", "2212")
@@ -101,6 +107,69 @@ def test_nobody_is_too_fast_for_a_tenth_of_a_second_where_the_others_take_equall
     rows = pa.table({"sample": ["s"] * 5, "annotator": people, "answer": ["x"] * 5, "seconds": [3, 3, 3, 2.9, 0.5]})
     found = judge(SampleTable.from_columns({"sample": ["s"]}, classes=("x", "y")), rows)
     assert [name for name, numbers in zip(found.names, found.numbers, strict=True) if numbers["fast"]] == ["e"]
+
+
+@pytest.fixture
+def answered(tmp_path):
+    """A table of 240 faces, answers about 200 of them as `mien candidates answers` keeps them, and the truth."""
+    truth, answers = crowd(faces=240)
+    samples, classes, options = [f"s{face}" for face in range(240)], ("x", "y", "z"), np.array(["x", "y", "z", "odd"])
+    table = SampleTable.from_columns(
+        {"sample": samples, "split": ["report"] * 240, "label": options[(truth + 1) % 3]},
+        classes=classes,
+        vote_names=tuple(options),
+    )
+    table.write(tmp_path / "faces.parquet")
+    answers[:5, :3], answers[5:10, :2] = 3, 3  # three of five say that it is no class; then two
+    faces, people, given = spread(answers[:200])
+    kept = {"sample": np.array(samples)[faces], "annotator": np.array(list("abcde"))[people], "answer": options[given]}
+    write_parquet(pa.table({name: list(values) for name, values in kept.items()}), tmp_path / "answers.parquet")
+    probs = (0.05 + 0.85 * np.eye(3)[truth[50:]]).astype(np.float32)
+    Predictions(tuple(samples[50:]), probs, classes).write(tmp_path / "predictions.parquet")
+    return table, truth
+
+
+def annotators(folder, *tokens):
+    paths = [str(folder / name) for name in ("faces.parquet", "answers.parquet")]
+    return cli.main(["audit", "annotators", *paths, "--out", str(folder / "new.parquet"), *tokens])
+
+
+def test_the_consensus_is_written_as_labels_of_the_faces_that_people_take_for_a_class(answered, tmp_path, capsys):
+    table, truth = answered
+    assert annotators(tmp_path) == 0 and "probably right" in capsys.readouterr().out
+    made = SampleTable.read(tmp_path / "new.parquet")
+    found = judge(table, read_kept(tmp_path / "answers.parquet"))
+    labels, probs = made.labels("label_consensus"), made.values("consensus")
+    assert (labels[[*range(5), *range(200, 240)]] == -1).all() and (labels[5:200] >= 0).all()
+    assert [one is None for one in probs] == list(labels < 0)
+    np.testing.assert_array_equal(labels[5:200], found.consensus.probs[5:200].argmax(1))
+    np.testing.assert_array_equal(probs[5:200].astype(float), found.consensus.probs[5:200].max(1))
+    assert (labels == truth)[10:200].mean() > 0.9
+    assert made.how == ({"step": "consensus", "answers": 1000, "annotators": 5, "model": False, "faces": 195},)
+    assert made.columns.drop_columns(["label_consensus", "consensus"]).equals(table.columns)
+
+
+def test_the_consensus_judges_predictions(answered, tmp_path, capsys):
+    assert annotators(tmp_path, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 5  # where the table is stands on stderr
+    tokens = ["evaluate", str(tmp_path / "predictions.parquet"), "--data", str(tmp_path / "new.parquet"), "--json"]
+    assert cli.main([*tokens, "--label", "label_consensus"]) == 0
+    accuracy = json.loads(capsys.readouterr().out)["numbers"]["accuracy"]
+    assert accuracy["n"] == 150 and accuracy["value"] > 0.9  # by the table's own labels it is 0
+
+
+def test_a_model_that_answers_about_some_faces_leaves_the_others_their_consensus(answered, tmp_path, capsys):
+    assert annotators(tmp_path, "--predictions", str(tmp_path / "predictions.parquet")) == 0
+    made = SampleTable.read(tmp_path / "new.parquet")
+    assert len(made) == 240 and made.how[-1]["model"] and made.how[-1]["faces"] == 195
+    labels = made.labels("label_consensus")
+    assert (labels[5:200] >= 0).all() and (labels[200:] == -1).all() and (labels == answered[1])[50:200].all()
+    before = (tmp_path / "new.parquet").read_bytes()
+    assert annotators(tmp_path) == 2 and "exists. Choose another name or pass --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "new.parquet").read_bytes() == before and annotators(tmp_path, "--overwrite") == 0
+    (tmp_path / "new.parquet").unlink()
+    (tmp_path / "new.parquet").symlink_to(tmp_path / "answers.parquet")
+    assert annotators(tmp_path, "--overwrite") == 2 and "would be lost" in capsys.readouterr().err
 
 
 def test_alpha_is_that_of_krippendorffs_example():

@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import sys
 from dataclasses import replace
@@ -8,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from mien import cli
 from mien.audit.apply import apply
@@ -15,6 +18,7 @@ from mien.audit.decisions import States
 from mien.audit.export import export, read_audit
 from mien.audit.pixels import lightness, look, sharpness
 from mien.audit.run import audit, beside, doubt_of_folds
+from mien.audit.show import show_audit
 from mien.data.readers import drawn
 from mien.data.table import SampleTable
 from mien.errors import RecipeError, RunError, TableError
@@ -109,8 +113,28 @@ def test_label_weights_of_runs_say_which_faces_never_settled(faces, tmp_path):
     settled, agree = np.asarray(found["settled"]), np.asarray(found["seeds_agree"])
     np.testing.assert_allclose(settled[:50], 0.5)  # of two epochs the second; with equal weights none leads
     assert (agree[:50] == 0).all() and np.isnan(settled[50:]).all() and np.isnan(agree[50:]).all()
+    assert found["settled_epoch"].type == pa.int64() and found["settled_epoch"].to_pylist() == [2] * 50 + [None] * 110
     with pytest.raises(RunError, match="no label weights"):
         audit(table, Predictions.read(file), runs=[tmp_path])
+
+
+def test_of_several_runs_the_last_to_settle_counts_and_an_epoch_is_no_score(faces, tmp_path):
+    _, file, table = faces
+    for seed, leads in (("one", ["fear", "fear", "anger"]), ("two", ["anger", "anger", "anger"]), ("never", ["", "", ""])):
+        (tmp_path / seed / "labels").mkdir(parents=True)
+        for epoch, lead in enumerate(leads):
+            weights = {f"weight_{name}": [float(name == lead)] * 160 for name in table.classes}
+            path = tmp_path / seed / "labels" / f"epoch_{epoch:04d}.parquet"
+            pq.write_table(pa.table({"sample": table.samples, **weights}), path)
+    found = audit(table, Predictions.read(file), runs=[tmp_path / "one", tmp_path / "two"])
+    assert set(found["settled_epoch"].to_pylist()) == {3}
+    show_audit(found, console := Console(file=io.StringIO(), width=128))
+    assert " settled " in console.file.getvalue() and "settled_epoch" not in console.file.getvalue()
+    found = audit(table, Predictions.read(file), runs=[tmp_path / "two", tmp_path / "never"])
+    assert found["settled_epoch"].null_count == 160
+    export(found, tmp_path / "all.csv")
+    head, first, *_ = csv.reader((tmp_path / "all.csv").read_text().splitlines())
+    assert first[head.index("settled_epoch")] == ""
 
 
 def test_label_weights_of_other_classes_are_refused_by_what_they_lack(faces, tmp_path):

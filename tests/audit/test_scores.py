@@ -137,6 +137,13 @@ def test_a_face_is_settled_if_one_class_leads_early_and_far():
     np.testing.assert_allclose(scores.seeds_agree(epochs[:2]), [1, 0, 1])
 
 
+def test_the_epoch_of_settling_is_the_first_after_the_last_in_which_another_class_or_none_led():
+    faces = ["aaaa", "abaa", "aabb", "aaab", "-aaa", "aa-a", "aaa-", "----"]  # who led in each epoch; -: two alike
+    of = {"a": [0.6, 0.4], "b": [0.4, 0.6], "-": [0.5, 0.5]}
+    epochs = [np.array([of[face[epoch]] for face in faces]) for epoch in range(4)]
+    np.testing.assert_array_equal(scores.settled_epoch(epochs), [1, 3, 3, 4, 2, 4, np.nan, np.nan])
+
+
 def test_when_a_face_settled_does_not_depend_on_the_order_of_the_classes():
     epochs = [np.full((3, 3), 1 / 3), np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])]
     np.testing.assert_allclose(scores.settled(epochs), [0.35] * 3)
