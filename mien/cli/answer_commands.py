@@ -39,7 +39,7 @@ def import_answers(
     Args:
         file: Columns path (or image), annotator and answer, and any of sample, seconds, split, group, box.
         out: Table to write, a Parquet file.
-        classes: Class names in order.
+        classes: Class names in order, or one of ferplus, rafdb, affectnet7, affectnet8.
         root: Folder that paths are relative to; without it the file's own.
         other_answers: Answers that are no class, such as unknown.
         columns: Other names of columns, such as --columns.path picture --columns.answer emotion.

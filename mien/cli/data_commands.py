@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, convert
 
+from mien.classes import Preset
 from mien.cli.app import (
     Columns,
     Cut,
@@ -142,7 +143,7 @@ def import_folder(
     Args:
         root: The folder.
         out: Table to write, a Parquet file.
-        classes: Class names in order; without them the sub-folders' names, sorted.
+        classes: Class names in order, or one of ferplus, rafdb, affectnet7, affectnet8; without them the sub-folders, sorted.
         origin: Where it comes from.
         cut: What is cut out of train.
         overwrite: Replace the file if it exists.
@@ -177,7 +178,8 @@ def import_table(
         file: Columns path or image, and any of sample, label, split, group, box, votes (or a column of counts per class).
         out: Table to write, a Parquet file.
         root: Folder that paths are relative to; without it the file's own.
-        classes: Class names in order; without them those in column label, sorted. Votes need them.
+        classes: Class names in order, or one of ferplus, rafdb, affectnet7, affectnet8; without them the labels, sorted. Votes
+            need them.
         other_answers: Answers that are no class, such as unknown, where they have votes.
         columns: Other names of columns, such as --columns.path picture --columns.label emotion.
         rule: How votes become labels; without it labels are kept as they are, and majority where there are none.
@@ -264,7 +266,12 @@ def _join_keys(type_: Any, tokens: Any) -> Any:
 
 @data.command
 def rename(
-    table: Path, *, out: Path, names: Annotated[dict[str, str], Parameter(converter=_join_keys)], overwrite: bool = False
+    table: Path,
+    *,
+    out: Path,
+    names: Annotated[dict[str, str] | None, Parameter(converter=_join_keys)] = None,
+    to: Preset | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Other names for the same classes, such as those of a model that is to judge the table: both are joined by name.
 
@@ -274,12 +281,48 @@ def rename(
         table: A table.
         out: Table to write, a Parquet file.
         names: New name of each class or answer that is to have another.
+        to: Whose names take the place of other words for them, such as happiness of Happy; --names has the last word.
         overwrite: Replace the file if it exists.
     """
+    from mien.classes import PRESETS
     from mien.data.rename import rename
     from mien.data.table import SampleTable
+    from mien.errors import RecipeError
+    from mien.log import say
 
-    write_table(rename(SampleTable.read(table), names), out, overwrite)
+    if not names and to is None:
+        raise RecipeError("rename: no new names. Expected --names.OLD NEW, --to or both.")
+    made = rename(SampleTable.read(table), names or {}, to=to)
+    write_table(made, out, overwrite)
+    if to is not None and (others := [name for name in made.vote_names or made.classes if name not in PRESETS[to]]):
+        say(f"no names of {to}, and left as they are: {', '.join(others)}; give others by --names.OLD NEW")
+
+
+@data.command
+def export(table: Path, *, out: Path, split: Split | None = None, overwrite: bool = False) -> None:
+    """A table as CSV or JSON Lines, for a spreadsheet, R or a look at it; mien data import table reads either.
+
+    mien data export ferplus.parquet --out ferplus.csv
+
+    Args:
+        table: A table.
+        out: File to write, .csv or .jsonl.
+        split: Write this split alone.
+        overwrite: Replace the file if it exists.
+    """
+    from mien.data.export import check_form, export
+    from mien.data.table import SampleTable
+    from mien.log import say
+
+    check_form(out)
+    refuse_existing(out, overwrite)
+    rows = SampleTable.read(table)
+    rows = rows.in_split(split) if split else rows
+    if left_out := export(rows, out):
+        say(f"left out, as they hold pictures or other bytes: {', '.join(left_out)}")
+    if "path" in rows and rows.root is not None:
+        say(f"paths are relative to {rows.root}")
+    wrote(out, f"{len(rows):,} faces")
 
 
 @data.command
@@ -363,10 +406,11 @@ def points(table: Path, *, out: Path, root: Path | None = None, overwrite: bool 
         root: Folder of the images, where they moved.
         overwrite: Replace the file if it exists.
     """
-    from mien.data.table import SampleTable
+    from mien.data.table import SampleTable, check_name
     from mien.faces.detect import MTCNN
     from mien.faces.marks import find_points
 
+    check_name(out)
     refuse_existing(out, overwrite)
     write_table(find_points(SampleTable.read(table, root=root), MTCNN(threads=1)), out, overwrite)
 

@@ -219,9 +219,10 @@ class SampleTable:
         """Writes the table as Parquet, whole or not at all.
 
         Raises:
-            TableError: If the file exists and `overwrite` is false.
+            TableError: If the name does not end in .parquet, or the file exists and `overwrite` is false.
         """
         path = Path(path)
+        check_name(path)
         if path.exists() and not overwrite:
             raise TableError(f"table {path} exists. Choose another name or pass --overwrite.")
         about = {
@@ -365,6 +366,12 @@ def has_labels(column: str) -> bool:
 def is_table(path: Path | str) -> bool:
     """Returns whether a path names a table, as a Parquet file or as a folder of packed pictures."""
     return Path(path).suffix == ".parquet" or is_packed(Path(path))
+
+
+def check_name(path: Path) -> None:
+    """Raises TableError for a table to write whose name does not end in .parquet, by which others know a table."""
+    if path.suffix != ".parquet":
+        raise TableError(f"table {path}: tables are Parquet files. Expected .parquet; for CSV: mien data export.")
 
 
 def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:

@@ -6,6 +6,7 @@ from PIL import Image
 
 from mien import cli
 from mien.candidates.answers import answers
+from mien.classes import FERPLUS
 from mien.cli.answer_commands import read_key
 from mien.data.readers import answers_file
 from mien.data.readers.answers_file import read_answers
@@ -156,3 +157,9 @@ def test_the_answers_are_not_kept_in_the_place_of_the_table_or_of_what_is_read(f
             asked = [*tokens, "--out", out, "--keep", read, "--key-file", folder / "secret.txt", "--overwrite"]
             assert cli.main([str(token) for token in asked]) == RunError.exit_code and not out.exists()
             assert f"{read} is what is read here, and would be lost" in capsys.readouterr().err
+
+
+def test_a_preset_stands_for_its_classes(folder):
+    text = "path,annotator,answer\nb/a.png,ann,fear\nb/a.png,bo,fear\n"
+    table, _ = answers_file.read(write(folder, text), classes=["ferplus"])
+    assert table.classes == FERPLUS and table.values("label").tolist() == ["fear"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.classes import FERPLUS
+from mien.classes import AFFECTNET, FERPLUS
 from mien.data.readers import folder
 from mien.errors import TableError
 
@@ -146,3 +146,8 @@ def test_files_that_are_no_pictures_by_their_names_are_counted(tmp_path):
     table = folder.read(tmp_path)
     assert table.samples == ["a", "b"]
     assert table.how[0]["files_skipped"] == 2
+
+
+def test_a_preset_stands_for_its_classes(tmp_path):
+    write_pictures(tmp_path, "anger/1.png", "fear/1.png")
+    assert folder.read(tmp_path, classes=["affectnet7"]).classes == AFFECTNET[:7]

@@ -54,3 +54,31 @@ def test_names_may_be_exchanged(table):
 def test_unknown_names_and_one_name_for_two_are_refused(table, names, said):
     with pytest.raises(TableError, match=said):
         rename(table, names)
+
+
+def test_other_words_for_the_classes_of_a_preset_become_its_names(tmp_path, capsys):
+    old = ("Happy", "ANGRY", "scared", "neutral", "Zorn", "calm")
+    SampleTable.from_columns(
+        {"sample": ["s"], "label": ["Happy"], "votes": [[3, 0, 0, 0, 0, 1, 2]]}, classes=old, vote_names=(*old, "unknown")
+    ).write(tmp_path / "faces.parquet")
+    tokens = ["data", "rename", str(tmp_path / "faces.parquet"), "--to", "ferplus", "--names.Zorn", "contempt"]
+    assert cli.main([*tokens, "--out", str(tmp_path / "n.parquet")]) == 0
+    made = SampleTable.read(tmp_path / "n.parquet")
+    assert made.classes == ("happiness", "anger", "fear", "neutral", "contempt", "calm")
+    assert made.vote_names == (*made.classes, "unknown") and made.values("label").tolist() == ["happiness"]
+    assert made.how[-1]["names"] == {"Happy": "happiness", "ANGRY": "anger", "scared": "fear", "Zorn": "contempt"}
+    assert "no names of ferplus, and left as they are: calm, unknown;" in capsys.readouterr().err
+
+
+def test_a_name_that_the_preset_lacks_stays_and_names_have_the_last_word(table):
+    contempt = rename(table, {"Freude": "contemptuous", "Wut": "happy"})
+    assert rename(contempt, {}, to="rafdb").classes == ("contemptuous", "happiness")
+    assert rename(contempt, {"happy": "joy"}, to="affectnet8").classes == ("contempt", "joy")
+    with pytest.raises(TableError, match="two classes or answers would be called fear"):
+        rename(rename(table, {"Freude": "scared", "Wut": "afraid"}), {}, to="ferplus")
+
+
+def test_no_new_names_are_refused(table, tmp_path, capsys):
+    table.write(tmp_path / "faces.parquet")
+    assert cli.main(["data", "rename", str(tmp_path / "faces.parquet"), "--out", str(tmp_path / "n.parquet")]) == 2
+    assert "Expected --names.OLD NEW, --to or both" in capsys.readouterr().err

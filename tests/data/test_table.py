@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mien import cli
 from mien.data.table import SampleTable
 from mien.errors import TableError
 from mien.predict.predictions import Predictions
@@ -286,3 +287,15 @@ def test_more_answers_to_a_face_than_int16_holds_are_refused_not_wrapped():
     answers = pa.table({"sample": ["a"] * num, "annotator": list(map(str, range(num))), "answer": ["x"] * num})
     with pytest.raises(TableError, match="65539"):
         SampleTable.from_answers(answers, classes=("x", "y"))
+
+
+@pytest.mark.parametrize("name", ["faces.csv", "faces", "faces.PARQUET"])
+def test_a_table_is_written_under_the_name_of_a_parquet_file_alone(tmp_path, name):
+    with pytest.raises(TableError, match=r"tables are Parquet files. Expected .parquet; for CSV: mien data export\.$"):
+        SampleTable.from_columns({"sample": ["s"]}, classes=("a", "b")).write(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_ending_is_refused_before_long_work(tmp_path, capsys):
+    assert cli.main(["data", "points", str(tmp_path / "none.parquet"), "--out", str(tmp_path / "points.csv")]) == 3
+    assert "points.csv: tables are Parquet files" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 import io
 import json
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mien.classes import PRESETS, Preset
 from mien.data.readers import table_file
 from mien.data.table import SampleTable
 from mien.errors import TableError
@@ -323,3 +325,16 @@ def test_a_csv_file_is_separated_by_what_is_most_frequent_in_its_header(folder, 
 
 def test_one_row_per_answer_is_told_where_it_belongs(folder):
     assert "mien data import answers" in refusal(write(folder, "path,label\na.png,sad\na.png,happy\n"))
+
+
+@pytest.mark.parametrize("preset", get_args(Preset))
+def test_a_preset_stands_for_its_classes(folder, preset):
+    path = write(folder, "path,label\na.png,happiness\nb.png,0\n")
+    table = table_file.read(path, classes=[preset])
+    assert table.classes == PRESETS[preset] and table.values("label").tolist() == ["happiness", PRESETS[preset][0]]
+    assert table_file.read(write(folder, f"path,label\na.png,{preset}\n"), classes=[preset, "x"]).classes == (preset, "x")
+
+
+def test_what_a_csv_file_calls_its_votes_is_no_formula_either(folder):
+    table = table_file.read(write(folder, "path,'-sad,happy\na.png,2,1\n"), classes=("-sad", "happy"))
+    assert table.votes.tolist() == [[2, 1]]

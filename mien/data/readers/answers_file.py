@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from mien.classes import of_preset
 from mien.data.readers import table_file
 from mien.data.readers.row_files import Row, find_columns, name_of, read_rows, sample_of, separator_of, text_of
 from mien.data.table import SampleTable
@@ -41,7 +42,7 @@ def read(
 
     Args:
         path: The file.
-        classes: Class names in order.
+        classes: Class names in order, or a preset of `mien.classes`.
         other_answers: Answers that are no class, such as unknown.
         columns: Role (`path`, `annotator`, …) to the name of its column.
         key: A secret of one's own, by which annotators become hashes; null leaves their names, for answers that are not kept.
@@ -50,7 +51,7 @@ def read(
     Raises:
         TableError: If the file, an answer or a face cannot be used, or someone answers twice about one face.
     """
-    path = Path(path)
+    path, classes = Path(path), of_preset(classes)
     given, rows = _read(path, key, columns or {}, {*_OF_ANSWER, *_OF_FACE}, ("path", "image"))
     judged = SampleTable.from_answers(given, classes=classes, other_answers=other_answers)
     faces: dict[str, tuple[str, dict[str, Any]]] = {}

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from mien.classes import FERPLUS
+from mien.classes import FERPLUS, of_preset
 from mien.data.images import FORMATS
 from mien.data.readers.owner_splits import OWNER_SPLITS, cut
 from mien.data.table import SampleTable
@@ -43,7 +43,8 @@ def read(
 
     Args:
         root: The folder.
-        classes: Class names in order; null takes the sub-folders' names, sorted, or FERPlus' eight where none has a label.
+        classes: Class names in order, or a preset of `mien.classes`; null takes the sub-folders' names, sorted, or FERPlus'
+            eight where none has a label.
         source: Name of the data set; null takes the folder's name.
         licence: Terms of images and labels.
         seed: Seed of the cut into train, select and calibrate.
@@ -53,7 +54,7 @@ def read(
     Raises:
         TableError: If the folder holds no pictures, mixes layouts, or has a class that `classes` lacks.
     """
-    root = Path(root)
+    root, classes = Path(root), classes and of_preset(classes)
     pictures, skipped = _find_pictures(root)
     splits, labels = _sort_pictures(root, pictures)
     given = {_composed(name): name for name in classes or ()}

@@ -64,7 +64,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[Row], None]:
     separator = separator_of(path)
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, delimiter=separator)
-        names = [name.strip() for name in next(lines, [])]
+        names = [of_cell(name.strip()) for name in next(lines, [])]
         for cells in lines:
             if len(cells) == len(names):
                 rows.append((f"line {lines.line_num}", dict(zip(names, map(of_cell, cells), strict=True))))

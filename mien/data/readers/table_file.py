@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mien.classes import of_preset
 from mien.data.readers.owner_splits import OWNER_SPLITS, cut
 from mien.data.readers.row_files import Row, column_of, find_columns, name_of, place_of, read_rows, sample_of, text_of
 from mien.data.rules import apply_rule
@@ -17,7 +18,8 @@ from mien.data.table import SPLITS, SampleTable
 from mien.errors import TableError, did_you_mean
 
 ROLES = ("sample", "path", "image", "label", "votes", "split", "group", "box")
-_RESERVED = ("owner_split", "candidates", "points", "answered")  # mien writes these itself
+RESERVED = ("owner_split", "candidates", "points", "answered")  # mien writes these itself
+EXPORTED = {name: f"mien_{name}" for name in RESERVED}  # as `mien data export` calls it; passed over here
 LISTED = 20  # bad rows that are named; not stated; ours
 _NAME_CLASSES = "Name all classes in order: --classes, in Python classes=."
 _MAX_VOTES = np.iinfo(np.int16).max
@@ -64,13 +66,13 @@ def read(
       it every row is in train. Where there is no select and no calibrate, both are cut out of train.
     - `group`: a subject or film that stays in one part of that cut. `box`: left, top, right, bottom in pixels.
 
-    Other columns are kept, from CSV as text; columns without a name, or of these without a value, are left out. So is a column
-    called `label`, `split` or the like where `columns` gives another; the history names it.
+    Other columns are kept, from CSV as text; columns without a name, or of these without a value, are left out. So are a column
+    called `label`, `split` or the like where `columns` gives another, and those of `EXPORTED`; the history names them.
 
     Args:
         path: The file.
         root: Folder that paths are relative to; null takes the file's own.
-        classes: Class names in order; null takes those in `label`, sorted, or without it those in all `label_NAME`.
+        classes: Names in order, or a preset of `mien.classes`; null: those in `label`, else in all `label_NAME`, sorted.
         other_answers: Answers that are no class, such as unknown, where they have votes.
         columns: Role (`path`, `label`, …) to the name of its column.
         rule: Label rule, to make `label` from votes; null keeps the file's labels, and is majority where it has none.
@@ -84,7 +86,7 @@ def read(
     Raises:
         TableError: If the file or its columns cannot be used; with one line for each row that cannot, up to `LISTED`.
     """
-    path = Path(path)
+    path, classes = Path(path), classes and of_preset(classes)
     names, rows, stored = (*counted, None) if counted else read_rows(path)
     taken = _find_columns(path, names, columns or {})
     labels = tuple(name for name in names if name == taken.get("label") or name.startswith("label_"))
@@ -95,9 +97,9 @@ def read(
         raise TableError(f"{path}: the pictures' folder {root} does not exist. Pass the one that paths start from as --root.")
     faces = _read_faces(path, rows, _Form(taken, labels, known, vote_names, apart, root))
     made = {name: [face[name] for face in faces] for name in faces[0] if any(face[name] is not None for face in faces)}
-    left_out = [name for name in names if name in ROLES and name not in taken.values()]
+    left_out = [name for name in names if name in (*ROLES, *EXPORTED.values()) and name not in taken.values()]
     how = {"step": "import", "reader": "table_file", "faces": len(faces)}
-    used = {*ROLES, *taken.values(), *labels, *(vote_names if apart else ())}
+    used = {*ROLES, *EXPORTED.values(), *taken.values(), *labels, *(vote_names if apart else ())}
     own = {
         name: stored[name] if stored is not None else column_of(path, name, rows) for name in names if name and name not in used
     }
@@ -124,7 +126,7 @@ def read(
 def _find_columns(path: Path, names: list[str], columns: Mapping[str, str]) -> dict[str, str]:
     """Returns the column of each role that the file has; refuses a file without pictures."""
     found = find_columns(str(path), names, ROLES, columns, ("path", "image"))
-    for name in _RESERVED:
+    for name in RESERVED:
         if name in names:
             raise TableError(
                 f"{path}: a column is called {name}, where mien keeps its own. Rename it; mien's own tables need no import."
