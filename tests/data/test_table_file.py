@@ -338,3 +338,20 @@ def test_a_preset_stands_for_its_classes(folder, preset):
 def test_what_a_csv_file_calls_its_votes_is_no_formula_either(folder):
     table = table_file.read(write(folder, "path,'-sad,happy\na.png,2,1\n"), classes=("-sad", "happy"))
     assert table.votes.tolist() == [[2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("stated", "classes"),
+    [
+        ({"info": {"features": {"label": {"names": ["sad", "happy"], "_type": "ClassLabel"}}}}, ("sad", "happy")),
+        ({"info": {"features": {"label": {"dtype": "int64"}}}}, ("0", "1")),
+        ({"info": None}, ("0", "1")),
+    ],
+)
+def test_a_parquet_file_of_hugging_face_s_datasets_states_its_classes(folder, stated, classes):
+    rows = pa.table({"image": [{"bytes": png(), "path": f"{name}.png"} for name in "ab"], "label": [1, 0]})
+    path = folder / "train-00000-of-00001.parquet"
+    pq.write_table(rows.replace_schema_metadata({"huggingface": json.dumps(stated)}), path)
+    made = table_file.read(path)
+    assert made.classes == classes
+    assert made.columns["label"].to_pylist() == [classes[1], classes[0]]

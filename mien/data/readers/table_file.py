@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from mien.classes import of_preset
 from mien.data.readers.owner_splits import OWNER_SPLITS, cut
@@ -72,7 +74,8 @@ def read(
     Args:
         path: The file.
         root: Folder that paths are relative to; null takes the file's own.
-        classes: Names in order, or a preset of `mien.classes`; null: those in `label`, else in all `label_NAME`, sorted.
+        classes: Names in order, or a preset of `mien.classes`; null: those that a Parquet file of Hugging Face's datasets
+            states, or those in `label`, else in all `label_NAME`, sorted.
         other_answers: Answers that are no class, such as unknown, where they have votes.
         columns: Role (`path`, `label`, …) to the name of its column.
         rule: Label rule, to make `label` from votes; null keeps the file's labels, and is majority where it has none.
@@ -90,7 +93,7 @@ def read(
     names, rows, stored = (*counted, None) if counted else read_rows(path)
     taken = _find_columns(path, names, columns or {})
     labels = tuple(name for name in names if name == taken.get("label") or name.startswith("label_"))
-    known = tuple(classes) if classes is not None else _find_classes(taken, labels, rows)
+    known = tuple(classes) if classes is not None else _stated(stored, taken.get("label")) or _find_classes(taken, labels, rows)
     vote_names, apart = _find_votes(path, names, taken, known, tuple(other_answers), classes is not None)
     root = Path(root) if root is not None else path.parent
     if not root.is_dir():
@@ -132,6 +135,16 @@ def _find_columns(path: Path, names: list[str], columns: Mapping[str, str]) -> d
                 f"{path}: a column is called {name}, where mien keeps its own. Rename it; mien's own tables need no import."
             )
     return found
+
+
+def _stated(stored: pa.Table | None, column: str | None) -> tuple[str, ...]:
+    """Returns the class names that a Parquet file of Hugging Face's datasets states for a column of numbers, if it is one."""
+    metadata = {} if stored is None else stored.schema.metadata or {}
+    try:
+        names = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"][column]["names"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ()
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
 
 
 def _find_classes(taken: Mapping[str, str], labels: tuple[str, ...], rows: list[Row]) -> tuple[str, ...]:
