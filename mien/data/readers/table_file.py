@@ -74,8 +74,7 @@ def read(
     Args:
         path: The file.
         root: Folder that paths are relative to; null takes the file's own.
-        classes: Names in order, or a preset of `mien.classes`; null: those that a Parquet file of Hugging Face's datasets
-            states, or those in `label`, else in all `label_NAME`, sorted.
+        classes: Names in order, or a preset; null: what Hugging Face's datasets state, or those in `label` or `label_NAME`.
         other_answers: Answers that are no class, such as unknown, where they have votes.
         columns: Role (`path`, `label`, …) to the name of its column.
         rule: Label rule, to make `label` from votes; null keeps the file's labels, and is majority where it has none.
