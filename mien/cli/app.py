@@ -121,8 +121,8 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise RunError(f"{path} exists. Choose another name or pass --overwrite.")
 
 
-def write_table(table: SampleTable, out: Path, overwrite: bool) -> None:
-    """Writes a table and says what was done to it."""
+def write_table(table: SampleTable, out: Path, overwrite: bool, *, aside: bool = False) -> None:
+    """Writes a table and says what was done to it; `aside` is for `wrote`."""
     from mien.log import say
 
     table.write(out, overwrite=overwrite)
@@ -134,7 +134,7 @@ def write_table(table: SampleTable, out: Path, overwrite: bool) -> None:
             f"warning: no face is in {', '.join(empty)}, as there are too few faces or groups. Give "
             f"{f'larger shares, such as {larger}, or ' if larger else ''}a column split."
         )
-    wrote(out, f"{len(table):,} faces")
+    wrote(out, f"{len(table):,} faces", aside=aside)
 
 
 def _in_words(value: object) -> str:

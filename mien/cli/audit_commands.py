@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -238,8 +237,6 @@ def annotators(
         json: Print everything as JSON, confusions too.
         overwrite: Replace the table if it exists.
     """
-    from contextlib import redirect_stdout
-
     import numpy as np
 
     from mien.audit.annotators import judge, with_consensus
@@ -261,8 +258,7 @@ def annotators(
         probs[places_in(predicted.columns["sample"], rows.columns["sample"])] = known
     found = judge(rows, read_kept(answers), probs)
     if out is not None:
-        with redirect_stdout(sys.stderr if json else sys.stdout):
-            write_table(with_consensus(rows, found), out, overwrite)
+        write_table(with_consensus(rows, found), out, overwrite, aside=json)
     if not json:
         show_annotators(found, results())
         return
