@@ -331,13 +331,13 @@ def _set_training(step: nn.Module, model: FaceModel, recipe: Recipe) -> None:
         model.encoder.eval()  # running statistics and dropout stand still as well
 
 
-@torch.no_grad()
 def say_slow_precision(precision: str, device: torch.device) -> None:
     """Says that bfloat16 is slow on a processor without wide instructions for it, where torch falls back without a word."""
     if precision == "bf16-mixed" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         say("train.precision bf16-mixed is many times slower than 32-true on this processor. Pass --train.precision 32-true.")
 
 
+@torch.no_grad()
 def try_one_face(step: Step, recipe: Recipe, faces: Faces, device: torch.device) -> None:
     """Checks that a micro-batch of one face can be learned from, on a copy of what would learn.
 

@@ -20,8 +20,8 @@ from mien.data.table import SPLITS, SampleTable
 from mien.errors import TableError, did_you_mean
 
 ROLES = ("sample", "path", "image", "label", "votes", "split", "group", "box")
-RESERVED = ("owner_split", "candidates", "points", "answered")  # mien writes these itself
-EXPORTED = {name: f"mien_{name}" for name in RESERVED}  # as `mien data export` calls it; passed over here
+_RESERVED = ("owner_split", "candidates", "points", "answered")  # mien writes these itself
+EXPORTED = {name: f"mien_{name}" for name in _RESERVED}  # as `mien data export` calls it; passed over here
 LISTED = 20  # bad rows that are named; not stated; ours
 _NAME_CLASSES = "Name all classes in order: --classes, in Python classes=."
 _MAX_VOTES = np.iinfo(np.int16).max
@@ -128,7 +128,7 @@ def read(
 def _find_columns(path: Path, names: list[str], columns: Mapping[str, str]) -> dict[str, str]:
     """Returns the column of each role that the file has; refuses a file without pictures."""
     found = find_columns(str(path), names, ROLES, columns, ("path", "image"))
-    for name in RESERVED:
+    for name in _RESERVED:
         if name in names:
             raise TableError(
                 f"{path}: a column is called {name}, where mien keeps its own. Rename it; mien's own tables need no import."
